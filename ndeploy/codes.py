@@ -1,0 +1,81 @@
+"""Every stable code, with the text `ndeploy explain CODE` prints.
+
+1xx files and formats; 2xx networks and conversion; 3xx quantisation and ranges; 4xx targets and placement;
+5xx data; 6xx runners and Lava; 7xx command line, environment, artifacts.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Code:
+    """A code's title and the long explanation."""
+
+    title: str
+    text: str
+
+
+CODES: dict[str, Code] = {
+    # -- 1xx files and formats -------------------------------------------------------------------------------------
+    "ND101": Code("file not found", "The path given does not name a readable file."),
+    "ND102": Code(
+        "unknown format",
+        "No converter recognises the file. A converter looks at the file's first bytes and at the names of its "
+        "entries, never at its suffix alone. `ndeploy inspect` lists the families that are known.",
+    ),
+    # -- 2xx networks and conversion -------------------------------------------------------------------------------
+    "ND201": Code(
+        "operation not supported",
+        "The network holds an operation that has no exact lowering to populations, projections and products.",
+    ),
+    "ND202": Code(
+        "inconsistent network",
+        "An edge names a node that does not exist, or two connected nodes disagree on a shape.",
+    ),
+    "ND203": Code(
+        "linear operations without a neuron between them",
+        "Two linear operations follow each other in a way that cannot be folded into one set of synapses.",
+    ),
+    "ND204": Code(
+        "semantics not stated",
+        "A file leaves open what changes the result: dt, integrator, reset, compare or steps. State them with --set, "
+        "or name the framework that wrote the file with --set source=...; ndeploy never guesses in silence.",
+    ),
+    "ND205": Code(
+        "unknown setting",
+        "A key or value given with --set is not one that this format reads.",
+    ),
+    "ND206": Code(
+        "delays cannot be balanced",
+        "A loop without a delay of at least one model step: its values would depend on themselves.",
+    ),
+    # -- 3xx quantisation and ranges -------------------------------------------------------------------------------
+    "ND301": Code("value out of range", "A parameter does not fit the chip's integer width."),
+    "ND302": Code(
+        "arithmetic overflow",
+        "A synaptic current or a membrane potential left its declared width while the program ran.",
+    ),
+    "ND303": Code(
+        "range not proved",
+        "Interval arithmetic cannot prove that a state variable stays inside its width for every input; calibration "
+        "data did not exceed it. The simulator counts wraps and saturations at run time.",
+    ),
+    "ND304": Code("not finite", "A weight or parameter is NaN or infinite."),
+    "ND305": Code("calibration data needed", "The input's range is not known without calibration data."),
+    # -- 4xx targets and placement ---------------------------------------------------------------------------------
+    "ND401": Code("unknown target", "No file in targets/ and no installed plugin has this name."),
+    "ND402": Code("does not fit", "A population or projection exceeds a limit of the target that cannot be split."),
+    "ND403": Code("feature missing on target", "The program uses a feature that the target's neurocores lack."),
+    # -- 5xx data --------------------------------------------------------------------------------------------------
+    "ND501": Code("bad data file", "The data is not an .npz with an array `x`, or cannot be read."),
+    "ND502": Code("data does not match the network", "The array's shape or type is not what the network takes."),
+    "ND503": Code("empty data", "The data holds no samples."),
+    # -- 6xx runners and Lava --------------------------------------------------------------------------------------
+    "ND601": Code("unknown runner", "Runners are sim, lava and board."),
+    # -- 7xx command line, environment, artifacts ------------------------------------------------------------------
+    "ND701": Code("bad artifact", "The file is not an ndeploy artifact, or it is damaged."),
+    "ND702": Code("cannot write", "The output could not be written; nothing was left half-written."),
+    "ND703": Code("plugin cannot be loaded", "A file in a plugin folder or an entry point failed to import."),
+}

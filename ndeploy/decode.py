@@ -1,0 +1,73 @@
+"""From a sample to messages at the input, and from outputs to an answer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import numpy.typing as npt
+
+from ndeploy.errors import UsageError
+from ndeploy.fixed import IntArray
+from ndeploy.ir.program import Program
+
+
+def encode(program: Program, x: npt.NDArray[np.generic], x_scale: float = 1.0) -> dict[str, IntArray]:
+    """Messages of the (single) input population: int64 (samples, steps, *shape).
+
+    x: (samples, *shape) is static and repeated for program.steps; (samples, steps, *shape) is a sequence, whose length
+    must be program.steps. The value is round(x * x_scale / port.scale), ties to even, clipped to the payload.
+    Raises UsageError ND502 (shape), ND503 (no samples), ND501 (not a number).
+    """
+    port = program.inputs[0]
+    population = program.population(port.population)
+    if x.shape[0] == 0:
+        raise UsageError("ND503", "the data holds no samples", help="give an .npz whose x has at least one sample")
+    if x.dtype.kind not in "biuf":
+        raise UsageError("ND501", f"x has type {x.dtype}", help="store x as integers or floats")
+    if x.dtype.kind == "f" and not np.isfinite(x).all():
+        raise UsageError("ND501", "x holds NaN or infinity", help="clean the data")
+    sequence = x.shape[1:] == (program.steps, *population.shape)
+    if not sequence and x.shape[1:] != population.shape:
+        raise UsageError(
+            "ND502",
+            f"input '{population.name}': a sample has shape {x.shape[1:]}, the network takes {population.shape} "
+            f"or, as a sequence of {program.steps} steps, {(program.steps, *population.shape)}",
+            help="reshape x, or compile with --steps equal to the length of the sequence",
+        )
+    low, high = population.neuron.message.low, population.neuron.message.high
+    factor = x_scale / port.scale
+    if factor == 1.0 and x.dtype.kind != "f":
+        value = np.clip(x.astype(np.int64), low, high)
+    else:
+        value = np.clip(np.rint(x.astype(np.float64) * factor), low, high).astype(np.int64)
+    if not sequence:
+        value = np.repeat(value[:, None], program.steps, axis=1)
+    return {population.name: value}
+
+
+def outputs_and_predictions(
+    program: Program, traces: Mapping[str, IntArray]
+) -> tuple[dict[str, IntArray], IntArray | None]:
+    """Outputs by population, (samples, steps, *shape), and the argmax of the decoded first output (None if "none")."""
+    outputs: dict[str, IntArray] = {}
+    for port in program.outputs:
+        key = "spikes/" if port.variable == "message" else "state/"
+        suffix = "" if port.variable == "message" else f"/{port.variable}"
+        outputs[port.population] = traces[f"{key}{port.population}{suffix}"]
+    first = program.outputs[0]
+    return outputs, predict(outputs[first.population], first.decode)
+
+
+def predict(output: IntArray, decode: str) -> IntArray | None:
+    """argmax over neurons of the output (samples, steps, ...) decoded over steps; ties go to the lowest index."""
+    flat = output.reshape(output.shape[0], output.shape[1], -1)
+    if decode == "sum":
+        scores = flat.sum(axis=1)
+    elif decode == "last":
+        scores = flat[:, -1]
+    elif decode == "max":
+        scores = flat.max(axis=1)
+    else:
+        return None
+    return np.asarray(scores.argmax(axis=1), dtype=np.int64)

@@ -1,0 +1,1 @@
+"""The frozen data that flows through the compiler: Network, Program, RunResult."""

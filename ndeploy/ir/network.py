@@ -1,0 +1,286 @@
+"""Network: a trained network with its meaning made explicit.
+
+NIR's 19 node types, extension nodes where NIR has none, and beside the graph what NIR does not say: dt, integrator,
+reset, compare, steps. All shapes are without batch and time axes. Arrays are float64 unless a node says integer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from ndeploy.fixed import IntArray
+from ndeploy.neurons import Neuron
+
+FloatArray = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Node:
+    """A node of the graph; several edges into a node mean the sum of their values."""
+
+
+@dataclass(frozen=True, eq=False)
+class Input(Node):
+    """One input of the network. shape: a sample's, without time. sign: whether negative values occur (None: unknown)."""
+
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Output(Node):
+    """One output of the network."""
+
+    shape: tuple[int, ...]
+
+
+# -- linear nodes ------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, eq=False)
+class IntegerWeights:
+    """Says that a linear node's weight is already an integer mantissa, to be taken over exactly."""
+
+    bits: int = 8
+    exponent: int = 0
+    sign: str = "mixed"
+    delays: IntArray | None = None
+    """Extra model steps per synapse, in the layout of the weight."""
+
+
+@dataclass(frozen=True, eq=False)
+class Linear(Node):
+    """y = W x + b over the flattened input (NIR Linear and Affine). weight: (n_out, n_in); bias: (n_out,) or None."""
+
+    weight: FloatArray
+    bias: FloatArray | None = None
+    integer: IntegerWeights | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Conv(Node):
+    """Cross-correlation (NIR Conv1d and Conv2d). weight: (C_out, C_in/groups, *kernel); bias: (C_out,) or None.
+
+    One or two spatial axes. padding holds numbers only: "same" and "valid" are resolved by the reader.
+    """
+
+    weight: FloatArray
+    bias: FloatArray | None = None
+    stride: tuple[int, ...] = (1,)
+    padding: tuple[int, ...] = (0,)
+    dilation: tuple[int, ...] = (1,)
+    groups: int = 1
+    integer: IntegerWeights | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Scale(Node):
+    """y = scale * x, elementwise (NIR Scale). A Scale of ones that several edges enter is a join of residual branches."""
+
+    scale: FloatArray
+
+
+@dataclass(frozen=True, eq=False)
+class Pool(Node):
+    """Sum, average or maximum over windows of the last two axes (NIR SumPool2d, AvgPool2d; maximum is an extension)."""
+
+    kind: str
+    kernel: tuple[int, int]
+    stride: tuple[int, int]
+    padding: tuple[int, int] = (0, 0)
+
+
+@dataclass(frozen=True, eq=False)
+class Flatten(Node):
+    """Merge axes start..end of `input_shape` (NIR Flatten)."""
+
+    input_shape: tuple[int, ...]
+    start: int = 0
+    end: int = -1
+
+
+@dataclass(frozen=True, eq=False)
+class Reduce(Node):
+    """Extension: sum or mean over `axes` of `input_shape` (token sum)."""
+
+    input_shape: tuple[int, ...]
+    axes: tuple[int, ...]
+    kind: str = "sum"
+
+
+@dataclass(frozen=True, eq=False)
+class Delay(Node):
+    """Delay in seconds per element (NIR Delay); a whole number of dt."""
+
+    delay: FloatArray
+
+
+@dataclass(frozen=True, eq=False)
+class Product(Node):
+    """Extension: einsum(subscripts, left, right) * scale of two dynamic values.
+
+    left, right: names of the two source nodes (edges to this node exist from both); the views reshape their values
+    in C order first. output_shape: the result's shape.
+    """
+
+    left: str
+    right: str
+    left_view: tuple[int, ...]
+    right_view: tuple[int, ...]
+    subscripts: str
+    output_shape: tuple[int, ...]
+    scale: float = 1.0
+    stream: str = ""
+    """The subscript letter a streamed realisation runs over."""
+
+
+# -- nodes with state; every parameter array has the neuron's shape ----------------------------------------------------
+
+
+@dataclass(frozen=True, eq=False)
+class Stateful(Node):
+    """Base of the neurons. `semantics` overrides the network's for this node."""
+
+
+@dataclass(frozen=True, eq=False)
+class Threshold(Node):
+    """1 where the input passes the threshold, else 0 (NIR Threshold)."""
+
+    threshold: FloatArray
+    semantics: Semantics | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Integrator(Stateful):
+    """v' = R I (NIR I)."""
+
+    r: FloatArray
+    semantics: Semantics | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class IF(Stateful):
+    """v' = R I, spike at v_threshold, reset (NIR IF)."""
+
+    r: FloatArray
+    v_threshold: FloatArray
+    v_reset: FloatArray
+    semantics: Semantics | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class LI(Stateful):
+    """tau v' = v_leak - v + R I (NIR LI)."""
+
+    tau: FloatArray
+    r: FloatArray
+    v_leak: FloatArray
+    semantics: Semantics | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class LIF(Stateful):
+    """tau v' = v_leak - v + R I, spike at v_threshold, reset to v_reset (NIR LIF)."""
+
+    tau: FloatArray
+    r: FloatArray
+    v_leak: FloatArray
+    v_threshold: FloatArray
+    v_reset: FloatArray
+    refractory: float = 0.0
+    """Seconds; an extension, 0 in NIR."""
+    semantics: Semantics | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class CubaLI(Stateful):
+    """tau_syn I' = -I + w_in S;  tau_mem v' = v_leak - v + R I (NIR CubaLI)."""
+
+    tau_syn: FloatArray
+    tau_mem: FloatArray
+    r: FloatArray
+    v_leak: FloatArray
+    w_in: FloatArray
+    semantics: Semantics | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class CubaLIF(Stateful):
+    """CubaLI with threshold and reset (NIR CubaLIF)."""
+
+    tau_syn: FloatArray
+    tau_mem: FloatArray
+    r: FloatArray
+    v_leak: FloatArray
+    v_threshold: FloatArray
+    v_reset: FloatArray
+    w_in: FloatArray
+    refractory: float = 0.0
+    semantics: Semantics | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class IntegerNeuron(Node):
+    """Extension: an integer neuron model taken over exactly (networks that come already quantised, such as NetX)."""
+
+    neuron: Neuron
+    shape: tuple[int, ...]
+
+
+# -- what NIR leaves open ----------------------------------------------------------------------------------------------
+
+INTEGRATORS = ("euler", "exponential")
+RESETS = ("zero", "subtract", "delayed-zero", "delayed-subtract", "none")
+COMPARES = ("gt", "ge")
+
+
+@dataclass(frozen=True)
+class Semantics:
+    """How an ODE becomes steps.
+
+    dt: seconds. integrator: "euler" (factor 1 - dt/tau, gain dt/tau) or "exponential" (exp(-dt/tau), 1 - exp(-dt/tau)).
+    reset: "zero" (to v_reset in the step of the spike), "subtract" (threshold), the same one step later ("delayed-..."),
+    or "none". compare: spike on v > threshold ("gt") or v >= threshold ("ge").
+    recurrent_delay: model steps around a loop that states no delay of its own.
+    synapse_first: for CUBA neurons whether the membrane sees the current after (True) or before its own update.
+    """
+
+    RESETS: ClassVar[tuple[str, ...]] = RESETS
+    dt: float = 1e-4
+    integrator: str = "euler"
+    reset: str = "zero"
+    compare: str = "gt"
+    recurrent_delay: int = 1
+    synapse_first: bool = True
+
+
+@dataclass(frozen=True, eq=False)
+class Network:
+    """nodes: by name; edges: (source, target) pairs.
+
+    steps: model steps a sample, None where the data decide. decode: how model steps become an answer, as
+    `program.OutputPort.decode`. settings: every semantic choice as {"value": ..., "from": "file" | "preset snntorch" |
+    "--set" | "default" | "args"}; recorded in the artifact and printed. input_values: what is known of the input:
+    {"low": .., "high": .., "integer": ..} or empty.
+    """
+
+    name: str
+    nodes: Mapping[str, Node]
+    edges: tuple[tuple[str, str], ...]
+    semantics: Semantics = Semantics()
+    steps: int | None = None
+    decode: str = "sum"
+    settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    family: str = ""
+
+    def sources(self, name: str) -> tuple[str, ...]:
+        """Names of the nodes with an edge into `name`, in edge order."""
+        return tuple(a for a, b in self.edges if b == name)
+
+    def targets(self, name: str) -> tuple[str, ...]:
+        """Names of the nodes `name` has an edge to, in edge order."""
+        return tuple(b for a, b in self.edges if a == name)

@@ -1,0 +1,47 @@
+"""Integer neuron models. A new model is one new file here: a `Neuron` subclass with a `kind` is found by scanning."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import pkgutil
+
+from ndeploy.neurons.base import BINARY, SILENT, Input, Message, Neuron, Parameter, State
+from ndeploy.neurons.cuba_li import CubaLi
+from ndeploy.neurons.cuba_lif import CubaLif
+from ndeploy.neurons.graded import Compare, ProductNeuron, Relay
+from ndeploy.neurons.sigma_delta import Delta, Sigma, SigmaDelta
+from ndeploy.neurons.ternary_lif import TernaryLif
+
+
+def _scan() -> dict[str, type[Neuron]]:
+    found: dict[str, type[Neuron]] = {}
+    for info in pkgutil.iter_modules(__path__):
+        module = importlib.import_module(f"{__name__}.{info.name}")
+        for cls in vars(module).values():
+            if inspect.isclass(cls) and issubclass(cls, Neuron) and hasattr(cls, "kind"):
+                found[cls.kind] = cls
+    return found
+
+
+KINDS: dict[str, type[Neuron]] = _scan()
+
+__all__ = [
+    "BINARY",
+    "KINDS",
+    "SILENT",
+    "Compare",
+    "CubaLi",
+    "CubaLif",
+    "Delta",
+    "Input",
+    "Message",
+    "Neuron",
+    "Parameter",
+    "ProductNeuron",
+    "Relay",
+    "Sigma",
+    "SigmaDelta",
+    "State",
+    "TernaryLif",
+]

@@ -1,0 +1,96 @@
+"""Current-based leaky integrate-and-fire, Loihi's own neuron; LIF and IF are special cases.
+
+    u <- wrap24(decay(u, 4095 - du) + ((a + input_bias) << shift))
+    v <- clip24(decay(v, 4096 - dv) + u + bias)
+    spike iff v > vth;  then the reset
+
+`du = 4095` forgets the current at once (LIF); `dv = 0` does not leak (IF). The arithmetic with reset "zero",
+shift 6 and vth a multiple of 64 is that of lava-nc 0.10.0 `lava/proc/lif/models.py` (PyLifModelBitAcc).
+Resets, with amount = `reset_amount`:
+
+    zero            v <- 0 in the step of the spike
+    subtract        v <- v - amount in the step of the spike
+    zero-next       as snnTorch's reset_delay: the membrane is cleared at the start of the next step's result
+    subtract-next   as snnTorch's reset_delay: the next step's result is lowered by amount
+    none            the membrane keeps its value
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from ndeploy.fixed import DECAY_ONE, STATE_MAX, STATE_SHIFT, IntArray, clip_state, decay, wrap_state
+from ndeploy.neurons.base import BINARY, Message, Neuron, Parameter, State
+
+RESETS = ("zero", "subtract", "zero-next", "subtract-next", "none")
+
+
+@dataclass(frozen=True, eq=False)
+class CubaLif(Neuron):
+    """Parameters are in state units (2^shift times a unit of synaptic input).
+
+    du, dv: 12-bit decays, 0..4095, du with Loihi's +1 offset; vth, bias, reset_amount: 24-bit; refractory: updates
+    after a spike during which v is held at its reset value and no spike is sent (u keeps integrating).
+    """
+
+    kind: ClassVar[str] = "cuba-lif"
+    du: Parameter
+    dv: Parameter
+    vth: Parameter
+    bias: Parameter = 0
+    input_bias: Parameter = 0
+    shift: int = STATE_SHIFT
+    reset: str = "zero"
+    reset_amount: Parameter = 0
+    refractory: int = 0
+
+    @property
+    def message(self) -> Message:
+        return BINARY
+
+    @property
+    def state(self) -> tuple[str, ...]:
+        names: tuple[str, ...] = ("u", "v")
+        if self.reset.endswith("-next"):
+            names += ("spiked",)
+        if self.refractory:
+            names += ("wait",)
+        return names
+
+    def _sums(self, state: State, inputs: Mapping[str, IntArray]) -> tuple[IntArray, IntArray, IntArray]:
+        """u before wrapping, u, and v before clipping (delayed resets applied)."""
+        raw_u = decay(state["u"], np.asarray(DECAY_ONE - 1 - self.du)) + (
+            (inputs["in"] + self.input_bias) << self.shift
+        )
+        u = wrap_state(raw_u)
+        raw_v = decay(state["v"], np.asarray(DECAY_ONE - self.dv)) + u + self.bias
+        if self.reset == "zero-next":
+            raw_v = np.where(state["spiked"] > 0, 0, raw_v)
+        elif self.reset == "subtract-next":
+            raw_v = raw_v - state["spiked"] * self.reset_amount
+        return raw_u, u, raw_v
+
+    def step(self, state: State, inputs: Mapping[str, IntArray]) -> tuple[State, IntArray]:
+        _, u, raw_v = self._sums(state, inputs)
+        v = clip_state(raw_v)
+        if self.refractory:
+            v = np.where(state["wait"] > 0, 0, v)
+        spike = (v > self.vth).astype(np.int64)
+        if self.reset == "zero":
+            v = np.where(spike > 0, 0, v)
+        elif self.reset == "subtract":
+            v = v - spike * self.reset_amount
+        after: State = {"u": u, "v": v}
+        if self.reset.endswith("-next"):
+            after["spiked"] = spike
+        if self.refractory:
+            after["wait"] = np.where(spike > 0, self.refractory, np.maximum(state["wait"] - 1, 0))
+        return after, spike
+
+    def overflow(self, state: State, inputs: Mapping[str, IntArray]) -> dict[str, int]:
+        raw_u, u, raw_v = self._sums(state, inputs)
+        return {"u-wrapped": int((raw_u != u).sum()), "v-saturated": int((np.abs(raw_v) > STATE_MAX).sum())}
