@@ -26,7 +26,7 @@ class Node:
 
 @dataclass(frozen=True, eq=False)
 class Input(Node):
-    """One input of the network. shape: a sample's, without time. sign: whether negative values occur (None: unknown)."""
+    """One input of the network. shape: a sample's, without time."""
 
     shape: tuple[int, ...]
 
@@ -79,7 +79,7 @@ class Conv(Node):
 
 @dataclass(frozen=True, eq=False)
 class Scale(Node):
-    """y = scale * x, elementwise (NIR Scale). A Scale of ones that several edges enter is a join of residual branches."""
+    """y = scale * x, elementwise (NIR Scale). A Scale of ones that several edges enter is a residual join."""
 
     scale: FloatArray
 
@@ -242,8 +242,8 @@ COMPARES = ("gt", "ge")
 class Semantics:
     """How an ODE becomes steps.
 
-    dt: seconds. integrator: "euler" (factor 1 - dt/tau, gain dt/tau) or "exponential" (exp(-dt/tau), 1 - exp(-dt/tau)).
-    reset: "zero" (to v_reset in the step of the spike), "subtract" (threshold), the same one step later ("delayed-..."),
+    dt: seconds. integrator: "euler" (factor 1 - dt/tau, gain dt/tau) or "exponential" (exp(-dt/tau), 1 - exp(...)).
+    reset: "zero" (to v_reset in the step of the spike), "subtract" (threshold), one step later ("delayed-..."),
     or "none". compare: spike on v > threshold ("gt") or v >= threshold ("ge").
     recurrent_delay: model steps around a loop that states no delay of its own.
     synapse_first: for CUBA neurons whether the membrane sees the current after (True) or before its own update.

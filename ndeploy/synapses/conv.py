@@ -46,7 +46,7 @@ class Conv(Synapses):
         return int(np.prod(self.out_shape))
 
     def to_coo(self) -> tuple[IntArray, IntArray, IntArray]:
-        c_in, height, width = self.in_shape
+        _, height, width = self.in_shape
         c_out, out_h, out_w = self.out_shape
         _, per_group, kh, kw = self.weight.shape
         o, i, y, x, oy, ox = np.indices((c_out, per_group, kh, kw, out_h, out_w)).reshape(6, -1)
