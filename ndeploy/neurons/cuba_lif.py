@@ -8,9 +8,9 @@
 shift 6 and vth a multiple of 64 is that of lava-nc 0.10.0 `lava/proc/lif/models.py` (PyLifModelBitAcc).
 Resets, with amount = `reset_amount`:
 
-    zero            v <- 0 in the step of the spike
+    zero            v <- reset_value (0 on Loihi) in the step of the spike
     subtract        v <- v - amount in the step of the spike
-    zero-next       as snnTorch's reset_delay: the membrane is cleared at the start of the next step's result
+    zero-next       as snnTorch's reset_delay: the result of the step after the spike is replaced by reset_value
     subtract-next   as snnTorch's reset_delay: the next step's result is lowered by amount
     none            the membrane keeps its value
 """
@@ -33,7 +33,7 @@ RESETS = ("zero", "subtract", "zero-next", "subtract-next", "none")
 class CubaLif(Neuron):
     """Parameters are in state units (2^shift times a unit of synaptic input).
 
-    du, dv: 12-bit decays, 0..4095, du with Loihi's +1 offset; vth, bias, reset_amount: 24-bit; refractory: updates
+    du, dv: 12-bit decays, 0..4095, du with Loihi's +1 offset; vth, bias, reset_amount, reset_value: 24-bit; refractory: updates
     after a spike during which v is held at its reset value and no spike is sent (u keeps integrating).
     """
 
@@ -46,6 +46,7 @@ class CubaLif(Neuron):
     shift: int = STATE_SHIFT
     reset: str = "zero"
     reset_amount: Parameter = 0
+    reset_value: Parameter = 0
     refractory: int = 0
 
     @property
@@ -69,7 +70,7 @@ class CubaLif(Neuron):
         u = wrap_state(raw_u)
         raw_v = decay(state["v"], np.asarray(DECAY_ONE - self.dv)) + u + self.bias
         if self.reset == "zero-next":
-            raw_v = np.where(state["spiked"] > 0, 0, raw_v)
+            raw_v = np.where(state["spiked"] > 0, self.reset_value, raw_v)
         elif self.reset == "subtract-next":
             raw_v = raw_v - state["spiked"] * self.reset_amount
         return raw_u, u, raw_v
@@ -78,10 +79,10 @@ class CubaLif(Neuron):
         _, u, raw_v = self._sums(state, inputs)
         v = clip_state(raw_v)
         if self.refractory:
-            v = np.where(state["wait"] > 0, 0, v)
+            v = np.where(state["wait"] > 0, self.reset_value, v)
         spike = (v > self.vth).astype(np.int64)
         if self.reset == "zero":
-            v = np.where(spike > 0, 0, v)
+            v = np.where(spike > 0, self.reset_value, v)
         elif self.reset == "subtract":
             v = v - spike * self.reset_amount
         after: State = {"u": u, "v": v}
