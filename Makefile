@@ -1,0 +1,49 @@
+# `make test` and `make demo` work in a fresh clone on a fresh machine: they build .venv first.
+#
+# PYTHON=python3.10      another interpreter (3.10 or newer)
+# TORCH_INDEX=URL        an extra package index that serves CPU builds of torch
+# PYTEST_FLAGS="-n 4"    more workers for the tests
+
+PYTHON ?= python3
+VENV ?= .venv
+TORCH_INDEX ?=
+PYTEST_FLAGS ?= -n 2
+
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+INSTALL := $(PIP) install --quiet --constraint constraints.txt
+STAMP := $(VENV)/.installed
+
+.PHONY: test test-all lint demo bench clean
+
+test: lint
+	$(BIN)/python -m pytest -q -m "not long" $(PYTEST_FLAGS)
+
+test-all: lint
+	$(BIN)/python -m pytest -q $(PYTEST_FLAGS)
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+demo: $(STAMP)
+	PATH="$(abspath $(BIN)):$$PATH" bash examples/demo.sh
+
+bench: $(STAMP)
+	$(BIN)/python benchmarks/simulator.py
+
+# torch comes first and by its exact version, so that nothing after it can choose another build. norse asks for
+# torchvision, which would replace torch, and lava-nc 0.10.0 asks for Python 3.10 and numpy < 2 although it runs on
+# newer ones (ndeploy/targets: the worker mends the one import that fails): both are installed without their needs,
+# which are in the extras `lava` and `test`.
+$(STAMP): pyproject.toml constraints.txt Makefile
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) install --quiet --upgrade pip "setuptools>=77" wheel
+	$(INSTALL) $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) torch==2.13.0
+	$(INSTALL) --editable ".[lava,test]"
+	$(INSTALL) --no-deps --ignore-requires-python lava-nc==0.10.0 norse==1.1.0
+	touch $@
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,70 @@
+"""What can execute a Program: the simulator, the oracle, and whatever the targets bring (Lava, boards)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from ndeploy.errors import UsageError
+from ndeploy.fixed import IntArray
+from ndeploy.ir.program import Program
+from ndeploy.ir.result import RunResult
+
+
+def _quiet(message: str) -> None:
+    """Progress that nobody watches."""
+
+
+@dataclass(frozen=True)
+class RunnerOptions:
+    """What a runner may be told; each takes what it understands.
+
+    lava_python: another interpreter for the Lava worker; lava_mode: "native" (Lava's own processes wherever they exist)
+    or "fused" (a partition in one process model); time_limit: seconds after which a run is stopped; threads: of the
+    simulator, None for all cores; progress: called with a line now and then.
+    """
+
+    lava_python: str | None = None
+    lava_mode: str = "native"
+    time_limit: float | None = None
+    threads: int | None = None
+    progress: Callable[[str], None] = _quiet
+
+
+class Runner(Protocol):
+    """Executes a program on messages, int64 (samples, steps, *shape) by input population."""
+
+    def __call__(
+        self, program: Program, messages: Mapping[str, IntArray], *, trace: bool, options: RunnerOptions
+    ) -> RunResult: ...
+
+
+def _simulator(
+    program: Program, messages: Mapping[str, IntArray], *, trace: bool, options: RunnerOptions
+) -> RunResult:
+    from ndeploy import sim
+
+    return sim.run(program, dict(messages), trace=trace, threads=options.threads)
+
+
+def _oracle(program: Program, messages: Mapping[str, IntArray], *, trace: bool, options: RunnerOptions) -> RunResult:
+    from ndeploy import oracle
+
+    return oracle.run(program, dict(messages))
+
+
+BUILT_IN: Mapping[str, Runner] = {"sim": _simulator, "oracle": _oracle}
+
+
+def find(name: str) -> Runner:
+    """The runner of that name. Raises UsageError ND601 with the names there are; ND703 if a plugin is broken."""
+    if name in BUILT_IN:
+        return BUILT_IN[name]
+    from ndeploy import plugins
+
+    known = plugins.runners()
+    if name not in known:
+        names = ", ".join(sorted({*BUILT_IN, *known}))
+        raise UsageError("ND601", f"there is no runner '{name}'", help=f"choose one of {names}")
+    return known[name]
