@@ -1,0 +1,415 @@
+"""Hypothesis strategies for small random valid Programs over the whole IR, with messages to run them on.
+
+`cases()` draws (program, messages), messages by input population as int64 (samples, steps, *shape). The structure
+(populations, edges, kinds, delays) is drawn by hypothesis, so that it shrinks; numbers inside arrays come from a
+generator whose seed is drawn, so that drawing stays fast. With `lava_native=True` only what lava-nc 0.10.0's own
+processes compute is drawn: a model step a chip step, LIF with reset to zero and shift 6, scalar decays and thresholds,
+no products, no bias that would act before a population's first update on neurons that cannot be reset.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from hypothesis import strategies as st
+
+from ndeploy.fixed import IntArray
+from ndeploy.ir.program import InputPort, OutputPort, Population, Product, Program, Projection
+from ndeploy.neurons import (
+    CubaLi,
+    CubaLif,
+    Compare,
+    Delta,
+    Input,
+    Neuron,
+    ProductNeuron,
+    Relay,
+    Sigma,
+    SigmaDelta,
+    TernaryLif,
+)
+from ndeploy.neurons.cuba_lif import RESETS
+from ndeploy.synapses import Conv, Dense, Sparse, Synapses
+
+Case = tuple[Program, dict[str, IntArray]]
+
+SPIKING = ("cuba-lif", "cuba-lif", "cuba-lif", "cuba-li", "ternary-lif", "compare")
+GRADED = ("relay", "sigma", "delta", "sigma-delta", "product")
+LIMIT = 2**40
+"""No message or input may grow past this, so that 64-bit sums never wrap."""
+NATIVE_LIMIT = 2**22
+"""Lava keeps payloads and sums in 32 bits."""
+
+
+def lag_of(source_offset: int, delay: int, target_offset: int, period: int) -> int:
+    """Model steps between sending and consuming (docs/program.md)."""
+    return -((target_offset - source_offset - delay) // period)
+
+
+def delay_for(lag: int, source_offset: int, target_offset: int, period: int, slack: int = 0) -> int:
+    """The smallest valid delay (>= 1) whose lag is at least `lag`, plus `slack` chip steps.
+
+    With slack = 0 and lag = 0 a message may wait up to period - 1 chip steps for its target's update.
+    """
+    return max(1, (lag - 1) * period + 1 + target_offset - source_offset) + slack
+
+
+def weight_range(bits: int, sign: str) -> tuple[int, int]:
+    """Lowest and highest mantissa."""
+    if sign == "mixed":
+        return -(1 << (bits - 1)), (1 << (bits - 1)) - 1
+    return (0, (1 << bits) - 1) if sign == "excitatory" else (-((1 << bits) - 1), 0)
+
+
+@dataclass
+class _Builder:
+    """What has been drawn so far. magnitude: a bound on |message| by population."""
+
+    draw: st.DrawFn
+    rng: np.random.Generator
+    native: bool
+    period: int
+    steps: int
+    populations: list[Population] = field(default_factory=list)
+    projections: list[Projection] = field(default_factory=list)
+    products: list[Product] = field(default_factory=list)
+    magnitude: dict[str, int] = field(default_factory=dict)
+    incoming: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def limit(self) -> int:
+        return NATIVE_LIMIT if self.native else LIMIT
+
+    def integer(self, low: int, high: int) -> int:
+        return int(self.draw(st.integers(low, high)))
+
+    def choice(self, options: Any) -> Any:
+        return self.draw(st.sampled_from(list(options)))
+
+    def chance(self) -> bool:
+        return bool(self.draw(st.booleans()))
+
+    def parameter(self, low: int, high: int, shape: tuple[int, ...]) -> int | IntArray:
+        """A scalar, or (not in native mode) an array per neuron or per first axis."""
+        form = "scalar" if self.native else self.choice(("scalar", "scalar", "neuron", "channel"))
+        if form == "scalar":
+            return int(self.rng.integers(low, high + 1))
+        if form == "neuron" or len(shape) < 2:
+            return self.rng.integers(low, high + 1, size=shape)
+        return self.rng.integers(low, high + 1, size=(shape[0], *([1] * (len(shape) - 1))))
+
+    def sources(self) -> list[Population]:
+        return [p for p in self.populations if p.neuron.message.bits]
+
+    def add(self, population: Population, magnitude: int) -> None:
+        self.populations.append(population)
+        self.magnitude[population.name] = magnitude
+
+    # -- synapses -------------------------------------------------------------------------------------------------
+
+    def weights(self, shape: tuple[int, ...], bits: int, sign: str) -> np.ndarray[Any, Any]:
+        low, high = weight_range(bits, sign)
+        weight = self.rng.integers(low, high + 1, size=shape).astype(np.int16)
+        return np.where(self.rng.random(shape) < 0.2, 0, weight).astype(np.int16) if low <= 0 <= high else weight
+
+    def conv(self, source: Population, bits: int, sign: str) -> Conv:
+        channels, height, width = source.shape
+        groups = self.choice([g for g in (1, 1, 2, channels) if channels % g == 0])
+        c_out = groups * self.integer(1, 2)
+        kernel, stride, padding, dilation = [], [], [], []
+        for size in (height, width):
+            pad = self.integer(0, 2)
+            dil = self.integer(1, 2)
+            longest = (size + 2 * pad - 1) // dil + 1
+            kernel.append(self.integer(1, min(3, longest)))
+            padding.append(pad)
+            dilation.append(dil)
+            stride.append(self.integer(1, 2))
+        weight = self.weights((c_out, channels // groups, *kernel), bits, sign)
+        return Conv(weight, (channels, height, width), *map(tuple, (stride, padding, dilation)), groups)
+
+    def synapses(self, source: Population, size: int, bits: int, sign: str) -> Synapses:
+        if self.chance():
+            return Dense(self.weights((size, source.size), bits, sign))
+        keep = self.rng.random((size, source.size)) < 0.5
+        keep[self.rng.integers(size), self.rng.integers(source.size)] = True
+        target, index = np.nonzero(keep)
+        return Sparse(self.weights(target.shape, bits, sign), target, index, source.size, size)
+
+    def connect(
+        self, source: Population, target: Population, synapses: Synapses, bits: int, sign: str, port: str, lag: int
+    ) -> None:
+        """Add a projection; magnitude of what it adds is recorded in `incoming`."""
+        graded = target.neuron.kind in GRADED
+        if self.native and isinstance(synapses, Conv):
+            exponent = 0
+        elif graded:
+            exponent = self.integer(-2, 1)
+        else:
+            exponent = self.choice((0, 0, -2, -1, 1, 3, 6))
+        slack = self.integer(0, self.period - 1) if self.chance() else 0
+        delay = delay_for(lag, source.offset, target.offset, self.period, slack)
+        delays = None
+        if not isinstance(synapses, Conv) and self.integer(0, 4) == 0:
+            delays = self.rng.integers(0, 4, size=synapses.weight.shape)
+        name = f"{source.name}-{target.name}-{port}-{len(self.projections)}"
+        self.projections.append(
+            Projection(name, source.name, target.name, synapses, port, exponent, delay, delays, bits, sign)
+        )
+        positive, negative = synapses.sums()
+        reach = self.magnitude[source.name] * int(max(positive.max(), -negative.min()))
+        reach = reach << exponent if exponent >= 0 else (reach >> -exponent) + 4
+        key = f"{target.name}/{port}"
+        self.incoming[key] = self.incoming.get(key, 0) + reach * (1 if delays is None else 4)
+
+    def width(self, kind: str) -> tuple[int, str]:
+        """Weight bits and sign for a projection onto a neuron of that kind."""
+        if self.native and kind == "compare":
+            return self.integer(1, 8), "excitatory"
+        sign = self.choice(("mixed", "mixed", "excitatory", "inhibitory"))
+        return (self.integer(1, 3) if kind in GRADED else self.integer(1, 8)), sign
+
+    # -- neurons --------------------------------------------------------------------------------------------------
+
+    def bias(self, shape: tuple[int, ...]) -> int | IntArray:
+        if self.chance():
+            return 0
+        mantissa = self.parameter(-1000, 1000, shape)
+        return mantissa << self.choice((0, 3, 6, 12) if not self.native else (0, 3, 6))
+
+    def neuron(self, kind: str, shape: tuple[int, ...], offset: int) -> Neuron:
+        """A neuron of that kind with random parameters."""
+        du = self.choice((4095, 4095, 0, self.parameter(0, 4095, shape)))
+        dv = self.choice((0, 0, 2048, 4095, self.parameter(0, 4095, shape)))
+        top = self.choice((16, 256, 4096))
+        if kind == "cuba-lif":
+            if self.native:
+                return CubaLif(du, dv, 64 * int(self.rng.integers(0, top)), self.bias(shape))
+            reset = self.choice(RESETS)
+            vth = self.parameter(-64, 64 * top, shape)
+            amount = self.parameter(0, 64 * top, shape) if reset.startswith("subtract") else 0
+            input_bias = self.parameter(-20, 20, shape) if self.chance() else 0
+            shift = self.choice((6, 6, 0, 3))
+            refractory = self.choice((0, 0, 1, 3))
+            return CubaLif(du, dv, vth, self.bias(shape), input_bias, shift, reset, amount, refractory)
+        if kind == "cuba-li":
+            if self.native:
+                return CubaLi(du, dv, self.bias(shape))
+            emit = self.choice((0, 4, 8))
+            input_bias = self.parameter(-20, 20, shape) if self.chance() else 0
+            return CubaLi(du, dv, self.bias(shape), input_bias, self.choice((6, 0)), emit, self.integer(0, 10))
+        if kind == "ternary-lif":
+            low, high = self.parameter(-64 * top, 0, shape), self.parameter(0, 64 * top, shape)
+            if self.native:
+                low, high = (low // 64) * 64, (high // 64) * 64
+            return TernaryLif(du, dv, low, high, self.bias(shape), 6 if self.native else self.choice((6, 0, 2)))
+        if kind == "compare":
+            if self.native:
+                return Compare()
+            return Compare(self.parameter(-4, 40, shape), self.parameter(-9, 9, shape) if self.chance() else 0)
+        if kind == "relay":
+            return Relay(self.integer(2, 16), self.chance(), self.choice((0, 0, 1, 5)))
+        if kind == "sigma":
+            return Sigma()
+        spike_exp, state_exp = self.integer(0, 3), self.integer(0, 2)
+        vth = self.parameter(0, 16 << (spike_exp + state_exp), shape)
+        cum_error = self.chance()
+        if kind == "delta":
+            return Delta(vth, spike_exp, state_exp, cum_error)
+        if kind == "sigma-delta":
+            bias = 0 if self.native and offset else self.parameter(-8, 8, shape)
+            return SigmaDelta(vth, bias, self.chance(), spike_exp, state_exp, cum_error)
+        return ProductNeuron(self.integer(1, 12), self.chance(), self.integer(0, 3), self.choice((0, 0, 2)))
+
+    def reach(self, name: str, neuron: Neuron) -> int:
+        """Bound on |message| of a population from what may arrive in one update."""
+        a = [self.incoming.get(f"{name}/{port}", 0) for port in neuron.ports]
+        if isinstance(neuron, Relay):
+            return a[0]
+        if isinstance(neuron, ProductNeuron):
+            return a[0] * a[1] + 1
+        if isinstance(neuron, Sigma):
+            return a[0] * self.steps
+        if isinstance(neuron, Delta):
+            return (a[0] << (neuron.spike_exp + neuron.state_exp)) * 4 * self.steps
+        if isinstance(neuron, SigmaDelta):
+            return (a[0] * self.steps + 8) * 4 * self.steps
+        return max(neuron.message.high, -neuron.message.low, 1)
+
+
+def _shape(b: _Builder) -> tuple[int, ...]:
+    return b.choice(((1,), (2,), (5,), (7,), (2, 3), (1, 3, 3), (2, 4, 3), (4, 2, 2), (2, 1, 5)))
+
+
+def _add_input(b: _Builder) -> None:
+    signed = b.chance()
+    bits = b.choice((1, 1, 3, 8)) if not signed else b.choice((2, 4, 8))
+    neuron = Input(bits, signed)
+    offset = b.choice((0, 0, 0, 1, 2))
+    name = f"in{len(b.populations)}"
+    b.add(Population(name, _shape(b), neuron, offset), max(neuron.message.high, -neuron.message.low))
+
+
+def _add_projected(b: _Builder, index: int) -> None:
+    """A population with one to three incoming projections from what exists (and a loop to itself or back)."""
+    kind = b.choice(SPIKING + GRADED) if b.chance() else b.choice(SPIKING)
+    usable = b.sources()
+    if b.native and kind == "compare":
+        usable = [p for p in usable if not p.neuron.message.signed and p.neuron.kind != "relay"]
+    if kind in GRADED:
+        room = 2**8 if kind == "product" else 2**10
+        usable = [p for p in usable if b.magnitude[p.name] <= room]
+    if not usable:
+        kind, usable = "cuba-lif", b.sources()
+    first = b.choice(usable)
+    bits, sign = b.width(kind)
+    conv = b.conv(first, bits, sign) if len(first.shape) == 3 and b.chance() else None
+    shape = conv.out_shape if conv is not None else _shape(b)
+    lag = b.choice((0, 0, 0, 1))
+    if lag == 0:
+        offset = first.offset + b.integer(1, 3)
+    else:
+        offset = b.integer(0, first.offset + 2)
+    neuron = b.neuron(kind, shape, offset)
+    target = Population(f"{kind}{index}", shape, neuron, offset)
+    port = neuron.ports[0]
+    b.connect(first, target, conv or b.synapses(first, target.size, bits, sign), bits, sign, port, lag)
+    for port in neuron.ports[1:]:
+        other = b.choice(usable)
+        bits, sign = b.width(kind)
+        b.connect(other, target, b.synapses(other, target.size, bits, sign), bits, sign, port, 0)
+    for _ in range(b.integer(0, 2)):
+        other = b.choice(usable)
+        bits, sign = b.width(kind)
+        port = b.choice(neuron.ports)
+        b.connect(other, target, b.synapses(other, target.size, bits, sign), bits, sign, port, b.choice((0, 0, 1, 2)))
+    magnitude = b.reach(target.name, neuron)
+    if magnitude > b.limit:
+        # too large to go on: the population stays, but sends to nobody (it is not offered as a source)
+        b.populations.append(target)
+        b.magnitude[target.name] = magnitude
+        return
+    b.add(target, magnitude)
+    if kind in SPIKING and neuron.message.bits and not (b.native and kind == "compare") and b.chance():
+        bits, sign = b.width(kind)
+        b.connect(target, target, b.synapses(target, target.size, bits, sign), bits, sign, "in", b.integer(1, 2))
+    back = [p for p in b.populations[:-1] if p.neuron.kind in SPIKING and not (b.native and p.neuron.kind == "compare")]
+    if back and neuron.message.bits and magnitude <= 2**10 and b.integer(0, 3) == 0:
+        other = b.choice(back)
+        bits, sign = b.width(other.neuron.kind)
+        b.connect(target, other, b.synapses(target, other.size, bits, sign), bits, sign, "in", b.choice((0, 1, 1, 2)))
+
+
+def _contraction(b: _Builder, left: int, right: int) -> tuple[str, tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
+    """Subscripts, both views and the result's shape for operands of these sizes."""
+    common = b.choice([d for d in range(1, min(left, right) + 1) if left % d == 0 and right % d == 0])
+    i, k = left // common, right // common
+    options = [
+        ("ij,jk->ik", (i, common), (common, k), (i, k)),
+        ("ij,kj->ik", (i, common), (k, common), (i, k)),
+        ("ji,jk->ik", (common, i), (common, k), (i, k)),
+        ("hi,hk->hik", (common, i), (common, k), (common, i, k)),
+    ]
+    if left == right:
+        options += [("i,i->i", (left,), (left,), (left,)), ("i,i->", (left,), (left,), (1,))]
+        inner = left // common
+        options += [("hi,hi->h", (common, inner), (common, inner), (common,))]
+    return b.choice(options)
+
+
+def _add_product(b: _Builder, index: int) -> None:
+    """A product and the population it ends on."""
+    usable = [p for p in b.sources() if b.magnitude[p.name] <= 2**10]
+    if not usable:
+        return
+    left, right = b.choice(usable), b.choice(usable)
+    subscripts, left_view, right_view, shape = _contraction(b, left.size, right.size)
+    operands, result = subscripts.split("->")
+    streams = [
+        (letter, size)
+        for letter, size in zip(operands.split(",")[0], left_view, strict=True)
+        if letter in operands.split(",")[1] and letter not in result and size <= b.period
+    ]
+    realisation = b.choice(("parallel", "embedded", "streamed") if streams else ("parallel", "embedded"))
+    stream, length = b.choice(streams) if realisation == "streamed" else ("", 0)
+    delay = length + 2 if realisation == "streamed" else 2
+    start = max(left.offset, right.offset)
+    lag = b.choice((0, 0, 0, 1))
+    offset = start + delay + b.integer(0, b.period - 1) if lag == 0 else b.integer(0, start)
+    kind = b.choice(("cuba-lif", "compare", "cuba-li", "relay"))
+    neuron = b.neuron(kind, shape, offset)
+    target = Population(f"{kind}{index}", shape, neuron, offset)
+    delay = max(delay, delay_for(0, start, offset, b.period))
+    exponent = b.integer(0, 2)
+    b.products.append(
+        Product(
+            f"product{index}", left.name, right.name, target.name, left_view, right_view, subscripts,
+            exponent=exponent, delay=delay, realisation=realisation, stream=stream,
+        )
+    )  # fmt: skip
+    terms = left.size * right.size
+    b.incoming[f"{target.name}/in"] = b.magnitude[left.name] * b.magnitude[right.name] * terms
+    if b.chance():
+        other = b.choice(usable)
+        bits, sign = b.width(kind)
+        b.connect(other, target, b.synapses(other, target.size, bits, sign), bits, sign, "in", b.choice((0, 0, 1)))
+    b.add(target, b.reach(target.name, neuron))
+
+
+def _has_lag(b: _Builder) -> bool:
+    offset = {p.name: p.offset for p in b.populations}
+    longest = [
+        lag_of(offset[e.source], e.delay + (0 if e.delays is None else int(e.delays.max())), offset[e.target], b.period)
+        for e in b.projections
+    ]
+    longest += [lag_of(max(offset[e.left], offset[e.right]), e.delay, offset[e.target], b.period) for e in b.products]
+    return any(lag > 0 for lag in longest)
+
+
+@st.composite
+def programs(draw: st.DrawFn, lava_native: bool = False) -> Program:
+    """A small valid Program."""
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    period = 1 if lava_native else draw(st.sampled_from((1, 1, 2, 4)))
+    b = _Builder(draw, rng, lava_native, period, draw(st.integers(1, 7)))
+    for _ in range(b.integer(1, 2)):
+        _add_input(b)
+    for index in range(b.integer(1, 4)):
+        if not lava_native and b.integer(0, 3) == 0:
+            _add_product(b, index)
+        else:
+            _add_projected(b, index)
+    inputs = tuple(InputPort(p.name) for p in b.populations if isinstance(p.neuron, Input))
+    last = b.populations[-1]
+    variable = b.choice((*last.neuron.state, *(("message",) if last.neuron.message.bits else ())))
+    outputs = (OutputPort(last.name, variable, b.choice(("sum", "last", "max", "none"))),)
+    mode = "fall-through" if _has_lag(b) or b.chance() else "pipelined"
+    return Program(
+        "random", tuple(b.populations), tuple(b.projections), inputs, outputs, b.steps, tuple(b.products), period, mode
+    )
+
+
+def messages_for(program: Program, samples: int, rng: np.random.Generator, density: float) -> dict[str, IntArray]:
+    """Random messages of every input population: int64 (samples, steps, *shape), non-zero with that probability."""
+    found: dict[str, IntArray] = {}
+    for port in program.inputs:
+        population = program.population(port.population)
+        shape = (samples, program.steps, *population.shape)
+        payload = population.neuron.message
+        value = rng.integers(payload.low, payload.high + 1, size=shape)
+        if math.prod(shape) and payload.bits == 1:
+            value = np.ones(shape, dtype=np.int64)
+        found[population.name] = np.where(rng.random(shape) < density, value, 0)
+    return found
+
+
+@st.composite
+def cases(draw: st.DrawFn, lava_native: bool = False, max_samples: int = 3) -> Case:
+    """A program with messages for 1 .. max_samples samples."""
+    program = draw(programs(lava_native))
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    density = draw(st.sampled_from((0.1, 0.4, 0.9)))
+    return program, messages_for(program, draw(st.integers(1, max_samples)), rng, density)
