@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -12,11 +13,19 @@ from ndeploy.fixed import IntArray
 from ndeploy.ir.program import Program
 
 
+def for_data(program: Program, x: npt.NDArray[np.generic]) -> Program:
+    """The program with as many model steps as the sequences of x (samples, steps, *shape) have; itself for static x."""
+    shape = program.population(program.inputs[0].population).shape
+    if x.ndim == len(shape) + 2 and x.shape[2:] == shape and x.shape[1] != program.steps:
+        return replace(program, steps=int(x.shape[1]))
+    return program
+
+
 def encode(program: Program, x: npt.NDArray[np.generic], x_scale: float = 1.0) -> dict[str, IntArray]:
     """Messages of the (single) input population: int64 (samples, steps, *shape).
 
     x: (samples, *shape) is static and repeated for program.steps; (samples, steps, *shape) is a sequence, whose length
-    must be program.steps. The value is round(x * x_scale / port.scale), ties to even, clipped to the payload.
+    must be program.steps (`for_data` sees to that). The value is round(x * x_scale / port.scale), ties to even, clipped to the payload.
     Raises UsageError ND502 (shape), ND503 (no samples), ND501 (not a number).
     """
     port = program.inputs[0]

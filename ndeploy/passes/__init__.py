@@ -1,1 +1,1 @@
-"""ndeploy."""
+"""Passes from a Network to a lowered network to a Program: pure functions, one a file; `ndeploy.pipeline` orders them."""

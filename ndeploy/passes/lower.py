@@ -1,0 +1,280 @@
+"""Network -> Lowered: neurons become populations, the linear nodes between them one set of synapses each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from ndeploy.errors import RefusedError
+from ndeploy.graph.discrete import DiscreteNeuron, discretise
+from ndeploy.graph.shapes import infer
+from ndeploy.ir import network as net
+from ndeploy.ir.lowered import (
+    Accumulate,
+    Compare,
+    FloatArray,
+    Join,
+    Lowered,
+    Model,
+    Or,
+    RealPopulation,
+    RealProduct,
+    RealProjection,
+    Source,
+)
+from ndeploy.neurons import Neuron
+from ndeploy.passes import compose
+from ndeploy.passes.compose import LinearMap
+from ndeploy.passes.loops import back_edges
+
+NEURONS = (net.Integrator, net.IF, net.LI, net.LIF, net.CubaLI, net.CubaLIF)
+
+
+@dataclass
+class _Build:
+    """What the walk collects."""
+
+    network: net.Network
+    shapes: Mapping[str, tuple[int, ...]]
+    carriers: dict[str, Model]
+    populations: list[RealPopulation] = field(default_factory=list)
+    projections: list[RealProjection] = field(default_factory=list)
+    products: list[RealProduct] = field(default_factory=list)
+
+
+def _is_ones(node: net.Node) -> bool:
+    return isinstance(node, net.Scale) and bool((node.scale == 1).all())
+
+
+def _consumers(network: net.Network, name: str) -> list[net.Node]:
+    """Nodes that use a value, seen through reshapes."""
+    found: list[net.Node] = []
+    for target in network.targets(name):
+        node = network.nodes[target]
+        found += _consumers(network, target) if isinstance(node, net.Flatten) else [node]
+    return found
+
+
+def _model(network: net.Network, name: str, graded: bool) -> Model | None:
+    """The population a node becomes, or None where it dissolves into synapses."""
+    node = network.nodes[name]
+    if isinstance(node, net.Input):
+        return Source()
+    if isinstance(node, net.IntegerNeuron):
+        return node.neuron
+    if isinstance(node, net.Threshold):
+        semantics = node.semantics or network.semantics
+        return Compare(node.threshold, semantics.compare == "ge")
+    if isinstance(node, NEURONS):
+        return discretise(node, node.semantics or network.semantics)
+    if isinstance(node, net.Pool) and node.kind == "max":
+        return Or()
+    consumers = _consumers(network, name)
+    if _is_ones(node) and len(network.sources(name)) > 1:
+        return Join()
+    if isinstance(node, net.Product):
+        direct = len(consumers) == 1 and isinstance(consumers[0], NEURONS) and consumers[0] is _only(network, name)
+        return None if direct else Join()
+    if isinstance(node, net.Pool | net.Reduce) and graded:
+        # a relay keeps the weights that follow shared; without graded messages the two fold into one matrix
+        return Join() if any(isinstance(c, net.Linear | net.Conv) for c in consumers) else None
+    return None
+
+
+def _only(network: net.Network, name: str) -> net.Node | None:
+    targets = network.targets(name)
+    return network.nodes[targets[0]] if len(targets) == 1 else None
+
+
+def _steps_of_delay(network: net.Network, name: str, node: net.Delay) -> int:
+    steps = node.delay / network.semantics.dt
+    whole = np.rint(steps)
+    if np.abs(steps - whole).max() > 1e-6 * max(1.0, float(np.abs(steps).max())):
+        raise RefusedError(
+            "ND201",
+            f"node '{name}': a delay of {float(node.delay.flat[0])} s is not a whole number of steps of "
+            f"{network.semantics.dt} s",
+            help="set dt so that every delay is a multiple of it: --set dt=...",
+        )
+    if (whole != whole.flat[0]).any():
+        raise RefusedError(
+            "ND201",
+            f"node '{name}': delays differ between elements ({int(whole.min())} to {int(whole.max())} steps)",
+            help="use one delay a node; split the node by delay",
+        )
+    return int(whole.flat[0])
+
+
+@dataclass(frozen=True, eq=False)
+class _Path:
+    """Linear nodes between a carrier and the population under construction, in the order the value passes them."""
+
+    nodes: tuple[str, ...] = ()
+    lag: int = 0
+
+
+def _walk(build: _Build, target: str, name: str, path: _Path, bias: list[FloatArray]) -> None:
+    """Go up from `name` (whose value flows down `path` into `target`), adding projections, products and biases."""
+    network = build.network
+    node = network.nodes[name]
+    if name in build.carriers:
+        _project(build, name, target, path)
+        return
+    if isinstance(node, net.Product):
+        if path.nodes or path.lag:
+            raise RefusedError(
+                "ND203",
+                f"product '{name}' is followed by the linear node '{path.nodes[0]}'",
+                help="this combination needs a graded relay; choose a target with graded spikes",
+            )
+        build.products.append(_product(build, name, node, target))
+        return
+    if isinstance(node, net.Delay):
+        path = _Path(path.nodes, path.lag + _steps_of_delay(network, name, node))
+    else:
+        path = _Path((name, *path.nodes), path.lag)
+    own = getattr(node, "bias", None)
+    if own is not None and np.any(own):
+        shape = build.shapes[name]
+        value = np.broadcast_to(own.reshape(-1, *(1,) * (len(shape) - 1)), shape).astype(np.float64)
+        bias.append(_through(build, path.nodes[1:], value, shape))
+    sources = network.sources(name)
+    if not sources:
+        raise RefusedError("ND202", f"node '{name}' has no input", help="connect it, or remove it from the graph")
+    for source in sources:
+        _walk(build, target, source, path, bias)
+
+
+def _through(build: _Build, nodes: tuple[str, ...], value: FloatArray, shape: tuple[int, ...]) -> FloatArray:
+    map_ = compose.identity(shape)
+    for name in nodes:
+        map_ = compose.then(map_, build.network.nodes[name], name, build.shapes[name])
+    return compose.apply(map_.synapses, value).reshape(-1)
+
+
+def _map(build: _Build, source: str, nodes: tuple[str, ...]) -> LinearMap:
+    map_ = compose.identity(build.shapes[source])
+    for name in nodes:
+        map_ = compose.then(map_, build.network.nodes[name], name, build.shapes[name])
+    return map_
+
+
+def _project(build: _Build, source: str, target: str, path: _Path) -> None:
+    map_ = _map(build, source, path.nodes)
+    synapses = map_.synapses
+    size = int(np.prod(build.shapes[source]))
+    if synapses is None:
+        index = np.arange(size, dtype=np.int64)
+        synapses = compose.RealSparse(np.ones(size), index, index, size, size)
+    taken = {p.name for p in build.projections}
+    base = path.nodes[-1] if path.nodes else f"{source}->{target}"
+    name = base if base not in taken else f"{source}->{base}"
+    while name in taken:
+        name += "'"
+    delays = map_.integer.delays if map_.integer else None
+    build.projections.append(RealProjection(name, source, target, synapses, path.lag, delays, map_.unit, map_.integer))
+
+
+def _operand(build: _Build, product: str, name: str) -> str:
+    """The population an operand's messages come from, seen through reshapes."""
+    while name not in build.carriers:
+        node = build.network.nodes[name]
+        if not isinstance(node, net.Flatten) and not _is_ones(node):
+            raise RefusedError(
+                "ND201",
+                f"product '{product}': its operand '{name}' ({type(node).__name__}) is no population",
+                help="operands of a product must be spikes or graded messages: put a neuron after that node",
+            )
+        name = build.network.sources(name)[0]
+    return name
+
+
+def _product(build: _Build, name: str, node: net.Product, target: str) -> RealProduct:
+    left, right = _operand(build, name, node.left), _operand(build, name, node.right)
+    return RealProduct(
+        name, left, right, target, node.left_view, node.right_view, node.subscripts, node.scale, node.stream
+    )
+
+
+def _outputs(build: _Build, name: str) -> tuple[str, str]:
+    """The population and variable read for an Output node; a linear value gets an accumulating readout."""
+    sources = build.network.sources(name)
+    source = sources[0] if len(sources) == 1 else ""
+    while source and isinstance(build.network.nodes[source], net.Flatten):
+        above = build.network.sources(source)
+        source = above[0] if len(above) == 1 else ""
+    model = build.carriers.get(source)
+    if isinstance(model, DiscreteNeuron):
+        return source, "message" if model.spiking else "v"
+    if isinstance(model, Neuron):
+        return source, "message" if model.message.bits else "v"
+    if isinstance(model, Compare | Or):
+        return source, "message"
+    build.carriers[name] = Accumulate()
+    return name, "v"
+
+
+def lower(network: net.Network, steps: int, *, graded: bool) -> Lowered:
+    """Populations, projections and products of a network.
+
+    steps: model steps a sample. graded: whether messages may carry integers; without, pools fold into the next weights.
+    Raises RefusedError ND201, ND202, ND203.
+    """
+    shapes = dict(infer(network))
+    carriers: dict[str, Model] = {}
+    for name in network.nodes:
+        model = _model(network, name, graded)
+        if model is not None:
+            carriers[name] = model
+    build = _Build(network, shapes, carriers)
+    output_names = [n for n, node in network.nodes.items() if isinstance(node, net.Output)]
+    outputs = tuple(_outputs(build, name) for name in output_names)
+    if not outputs:
+        raise RefusedError("ND202", "the network has no output", help="add an Output node to the graph")
+    for name, model in build.carriers.items():
+        bias: list[FloatArray] = []
+        node = network.nodes[name]
+        shape = shapes[name]
+        if isinstance(node, net.Product):
+            build.products.append(_product(build, name, node, name))
+        elif isinstance(model, Or | Join) and not _is_ones(node):
+            # pools and reductions are populations whose own node is the last of each path
+            for source in network.sources(name):
+                _walk_pool(build, name, node, source)
+        elif not isinstance(model, Source):
+            for source in network.sources(name):
+                _walk(build, name, source, _Path(), bias)
+        total = np.sum(bias, axis=0).reshape(shape) if bias else None
+        build.populations.append(RealPopulation(name, shape, model, total))
+    inputs = tuple(name for name, model in build.carriers.items() if isinstance(model, Source))
+    lagged = back_edges(build.populations, build.projections, build.products, inputs)
+    extra = network.semantics.recurrent_delay
+    projections = tuple(
+        RealProjection(p.name, p.source, p.target, p.synapses, extra, p.delays, p.unit, p.integer)
+        if p.name in lagged and p.lag == 0
+        else p
+        for p in build.projections
+    )
+    return Lowered(tuple(build.populations), projections, tuple(build.products), inputs, outputs, network.decode, steps)
+
+
+def _walk_pool(build: _Build, name: str, node: net.Node, source: str) -> None:
+    """Projections into a pooling or reducing population: its own windows are the synapses."""
+    network = build.network
+    while source not in build.carriers:
+        above = network.nodes[source]
+        if not isinstance(above, net.Flatten):
+            raise RefusedError(
+                "ND203",
+                f"node '{name}' ({type(node).__name__}) pools the linear node '{source}'",
+                help="pool after a neuron: only spikes and graded messages can be pooled on a chip",
+            )
+        source = network.sources(source)[0]
+    in_shape = node.input_shape if isinstance(node, net.Reduce) else build.shapes[source]
+    if isinstance(node, net.Pool) and node.kind == "max":
+        synapses: compose.RealSynapses = compose.pool_synapses(node, in_shape, 1.0)
+    else:
+        synapses, _ = compose.synapses_of(node, name, in_shape)
+    build.projections.append(RealProjection(f"{source}->{name}", source, name, synapses, unit=True))
