@@ -51,6 +51,12 @@ CODES: dict[str, Code] = {
         "delays cannot be balanced",
         "A loop without a delay of at least one model step: its values would depend on themselves.",
     ),
+    "ND207": Code(
+        "time step does not fit the network",
+        "dt, a time constant, a delay or a refractory time make no sensible step together: time constants must be "
+        "positive and, with forward Euler, not shorter than dt; delays and refractory times must be whole numbers of dt. "
+        "Norse 1.1 is known to write time constants multiplied by its dt (norse issue 411).",
+    ),
     # -- 3xx quantisation and ranges -------------------------------------------------------------------------------
     "ND301": Code("value out of range", "A parameter does not fit the chip's integer width."),
     "ND302": Code(
@@ -68,6 +74,25 @@ CODES: dict[str, Code] = {
     "ND401": Code("unknown target", "No file in targets/ and no installed plugin has this name."),
     "ND402": Code("does not fit", "A population or projection exceeds a limit of the target that cannot be split."),
     "ND403": Code("feature missing on target", "The program uses a feature that the target's neurocores lack."),
+    "ND410": Code(
+        "target data not usable",
+        "A target's file lacks a number, or a number lacks its unit, source or status, or is negative. The message "
+        "names the field; docs/targets.md describes each.",
+    ),
+    "ND411": Code(
+        "value too wide for the target",
+        "A weight, exponent, delay, threshold, bias, refractory period or message does not fit the chip's field.",
+    ),
+    "ND412": Code("too large for any system", "The program needs more chips than the largest system of the target has."),
+    "ND420": Code(
+        "limits not published",
+        "Some limits of the chip are not public, so fitting them was not checked: the program is feasible for the "
+        "model of the chip that the target's file describes, and its physical fit is not verified.",
+    ),
+    "ND430": Code(
+        "counts do not belong to the program",
+        "An energy estimate was asked for with event counts that name other populations and projections.",
+    ),
     # -- 5xx data --------------------------------------------------------------------------------------------------
     "ND501": Code("bad data file", "The data is not an .npz with an array `x`, or cannot be read."),
     "ND502": Code("data does not match the network", "The array's shape or type is not what the network takes."),

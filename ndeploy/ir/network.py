@@ -236,6 +236,8 @@ class IntegerNeuron(Node):
 INTEGRATORS = ("euler", "exponential")
 RESETS = ("zero", "subtract", "delayed-zero", "delayed-subtract", "none")
 COMPARES = ("gt", "ge")
+SYNAPSE_GAINS = ("ode", "impulse", "decayed")
+MEMBRANE_GAINS = ("ode", "unit")
 
 
 @dataclass(frozen=True)
@@ -247,6 +249,10 @@ class Semantics:
     or "none". compare: spike on v > threshold ("gt") or v >= threshold ("ge").
     recurrent_delay: model steps around a loop that states no delay of its own.
     synapse_first: for CUBA neurons whether the membrane sees the current after (True) or before its own update.
+    synapse_gain: what a CUBA neuron's input adds to its current: w_in dt/tau_syn ("ode"), w_in ("impulse": a jump), or
+    w_in times the current's own factor ("decayed": the jump comes before the decay, as in Rockpool).
+    membrane_gain: R dt/tau ("ode") or 1 ("unit": the current is added as it is, as in Rockpool).
+    if_gain: what IF and I nodes add per step: R dt ("ode") or R ("unit", as snnTorch, Norse and SpiNNaker2 do).
     """
 
     RESETS: ClassVar[tuple[str, ...]] = RESETS
@@ -256,6 +262,9 @@ class Semantics:
     compare: str = "gt"
     recurrent_delay: int = 1
     synapse_first: bool = True
+    synapse_gain: str = "ode"
+    membrane_gain: str = "ode"
+    if_gain: str = "ode"
 
 
 @dataclass(frozen=True, eq=False)
