@@ -25,6 +25,36 @@ CODES: dict[str, Code] = {
         "No converter recognises the file. A converter looks at the file's first bytes and at the names of its "
         "entries, never at its suffix alone. `ndeploy inspect` lists the families that are known.",
     ),
+    "ND121": Code(
+        "file cannot be read",
+        "The file's first bytes name a known format, but the rest is truncated, damaged or of another format.",
+    ),
+    "ND122": Code(
+        "checkpoint holds foreign objects",
+        "A pickle can run code when it is loaded. ndeploy loads tensors, plain Python values, argparse.Namespace and "
+        "numpy scalars and arrays, and refuses every other object by name. It never runs what a checkpoint holds.",
+    ),
+    "ND123": Code(
+        "file too large",
+        "The file, or what it unpacks to, is larger than any file of its kind has reason to be.",
+    ),
+    "ND124": Code(
+        "no weights in the checkpoint",
+        "The checkpoint holds no state dict: neither itself, nor under state_dict, model_state_dict, model or net.",
+    ),
+    "ND125": Code(
+        "weights do not fit the family",
+        "A tensor that the model family needs is missing, or its shape contradicts the others.",
+    ),
+    "ND126": Code(
+        "bad sidecar file",
+        "The JSON file beside the model (MODEL.json) is not an object of settings.",
+    ),
+    "ND131": Code("bad NetX file", "The HDF5 file lacks what a lava-dl NetX network must have, or its shapes disagree."),
+    "ND132": Code(
+        "NetX layer not supported",
+        "The layer's or neuron's type has no integer model here, or lava-dl itself defines none for it.",
+    ),
     # -- 2xx networks and conversion -------------------------------------------------------------------------------
     "ND201": Code(
         "operation not supported",
@@ -103,4 +133,18 @@ CODES: dict[str, Code] = {
     "ND701": Code("bad artifact", "The file is not an ndeploy artifact, or it is damaged."),
     "ND702": Code("cannot write", "The output could not be written; nothing was left half-written."),
     "ND703": Code("plugin cannot be loaded", "A file in a plugin folder or an entry point failed to import."),
+    "ND704": Code(
+        "artifact of a newer version",
+        "The artifact's format is newer than this ndeploy reads. Upgrade, or compile the model again.",
+    ),
+    "ND705": Code(
+        "artifact changed after it was written",
+        "The manifest records the sha256 of every other entry, and an entry no longer has it.",
+    ),
+    "ND706": Code("unknown code", "`ndeploy explain` was asked for a code that ndeploy does not have."),
+    "ND799": Code(
+        "internal error",
+        "ndeploy met a situation its authors did not foresee: a defect of ndeploy, not of your input. Run the command "
+        "again with --debug (or NDEPLOY_DEBUG=1) and report the traceback with the command and, if you may, the file.",
+    ),
 }
