@@ -1,1 +1,1 @@
-"""Passes from a Network to a lowered network to a Program: pure functions, one a file; `ndeploy.pipeline` orders them."""
+"""Passes from a Network to a lowered network to a Program: pure functions, one a file, ordered in `pipeline`."""

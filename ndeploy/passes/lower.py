@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from ndeploy.errors import RefusedError
-from ndeploy.graph.discrete import DiscreteNeuron, discretise
+from ndeploy.graph.discrete import DiscreteNeuron, delay_steps, discretise
 from ndeploy.graph.shapes import infer
 from ndeploy.ir import network as net
 from ndeploy.ir.lowered import (
@@ -68,7 +68,7 @@ def _model(network: net.Network, name: str, graded: bool) -> Model | None:
         semantics = node.semantics or network.semantics
         return Compare(node.threshold, semantics.compare == "ge")
     if isinstance(node, NEURONS):
-        return discretise(node, node.semantics or network.semantics)
+        return discretise(node, network.semantics, name)
     if isinstance(node, net.Pool) and node.kind == "max":
         return Or()
     consumers = _consumers(network, name)
@@ -89,22 +89,14 @@ def _only(network: net.Network, name: str) -> net.Node | None:
 
 
 def _steps_of_delay(network: net.Network, name: str, node: net.Delay) -> int:
-    steps = node.delay / network.semantics.dt
-    whole = np.rint(steps)
-    if np.abs(steps - whole).max() > 1e-6 * max(1.0, float(np.abs(steps).max())):
+    steps = delay_steps(node, network.semantics, name)
+    if (steps != steps.flat[0]).any():
         raise RefusedError(
             "ND201",
-            f"node '{name}': a delay of {float(node.delay.flat[0])} s is not a whole number of steps of "
-            f"{network.semantics.dt} s",
-            help="set dt so that every delay is a multiple of it: --set dt=...",
-        )
-    if (whole != whole.flat[0]).any():
-        raise RefusedError(
-            "ND201",
-            f"node '{name}': delays differ between elements ({int(whole.min())} to {int(whole.max())} steps)",
+            f"node '{name}': delays differ between elements ({int(steps.min())} to {int(steps.max())} steps)",
             help="use one delay a node; split the node by delay",
         )
-    return int(whole.flat[0])
+    return int(steps.flat[0])
 
 
 @dataclass(frozen=True, eq=False)
@@ -251,6 +243,7 @@ def lower(network: net.Network, steps: int, *, graded: bool) -> Lowered:
     inputs = tuple(name for name, model in build.carriers.items() if isinstance(model, Source))
     lagged = back_edges(build.populations, build.projections, build.products, inputs)
     extra = network.semantics.recurrent_delay
+    late = {p.name for p in build.populations if _sees_current_late(p)}
     projections = tuple(
         RealProjection(p.name, p.source, p.target, p.synapses, extra, p.delays, p.unit, p.integer)
         if p.name in lagged and p.lag == 0
@@ -258,6 +251,20 @@ def lower(network: net.Network, steps: int, *, graded: bool) -> Lowered:
         for p in build.projections
     )
     return Lowered(tuple(build.populations), projections, tuple(build.products), inputs, outputs, network.decode, steps)
+
+
+def _sees_current_late(population: RealPopulation) -> bool:
+    """Whether the membrane sees the current of the step before: the same as input that comes one step later."""
+    model = population.model
+    if not isinstance(model, DiscreteNeuron) or not model.has_current or model.synapse_first:
+        return False
+    if population.bias is not None:
+        raise RefusedError(
+            "ND201",
+            f"population '{population.name}' has a bias on a current that its membrane sees one step late",
+            help="move the bias behind the neuron's current, or use --set synapse_first=true if that is what was meant",
+        )
+    return True
 
 
 def _walk_pool(build: _Build, name: str, node: net.Node, source: str) -> None:

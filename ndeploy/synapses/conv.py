@@ -58,3 +58,23 @@ class Conv(Synapses):
         source = (channel * height + row) * width + col
         index = ((o * per_group + i) * kh + y) * kw + x
         return target[inside], source[inside], index[inside]
+
+    def sums(self) -> tuple[IntArray, IntArray]:
+        """As in the base class, but for a whole kernel everywhere: an upper bound where the padding cuts taps off."""
+        w = self.weight.astype(np.int64).reshape(self.weight.shape[0], -1)
+        _, out_h, out_w = self.out_shape
+        positive, negative = np.maximum(w, 0).sum(axis=1), np.minimum(w, 0).sum(axis=1)
+        return np.repeat(positive, out_h * out_w), np.repeat(negative, out_h * out_w)
+
+    def fan_out(self) -> IntArray:
+        """Synapses that leave each source neuron, (n_in,): the taps that reach it along each axis, multiplied."""
+        taps = [self._taps(axis) for axis in (0, 1)]
+        per_channel = self.weight.shape[0] // self.groups
+        return np.tile(np.multiply.outer(taps[0], taps[1]).reshape(-1) * per_channel, self.in_shape[0])
+
+    def _taps(self, axis: int) -> IntArray:
+        """How many (output position, kernel tap) pairs read each input position of an axis."""
+        size, kernel = self.in_shape[axis + 1], self.weight.shape[axis + 2]
+        position, tap = np.indices((self.out_shape[axis + 1], kernel)).reshape(2, -1)
+        read = position * self.stride[axis] - self.padding[axis] + tap * self.dilation[axis]
+        return np.bincount(read[(read >= 0) & (read < size)], minlength=size).astype(np.int64)
