@@ -50,7 +50,9 @@ CODES: dict[str, Code] = {
         "bad sidecar file",
         "The JSON file beside the model (MODEL.json) is not an object of settings.",
     ),
-    "ND131": Code("bad NetX file", "The HDF5 file lacks what a lava-dl NetX network must have, or its shapes disagree."),
+    "ND131": Code(
+        "bad NetX file", "The HDF5 file lacks what a lava-dl NetX network must have, or its shapes disagree."
+    ),
     "ND132": Code(
         "NetX layer not supported",
         "The layer's or neuron's type has no integer model here, or lava-dl itself defines none for it.",
