@@ -19,9 +19,9 @@ from hypothesis import strategies as st
 from ndeploy.fixed import IntArray
 from ndeploy.ir.program import InputPort, OutputPort, Population, Product, Program, Projection
 from ndeploy.neurons import (
+    Compare,
     CubaLi,
     CubaLif,
-    Compare,
     Delta,
     Input,
     Neuron,
@@ -269,10 +269,7 @@ def _add_projected(b: _Builder, index: int) -> None:
     conv = b.conv(first, bits, sign) if len(first.shape) == 3 and b.chance() else None
     shape = conv.out_shape if conv is not None else _shape(b)
     lag = b.choice((0, 0, 0, 1))
-    if lag == 0:
-        offset = first.offset + b.integer(1, 3)
-    else:
-        offset = b.integer(0, first.offset + 2)
+    offset = first.offset + b.integer(1, 3) if lag == 0 else b.integer(0, first.offset + 2)
     neuron = b.neuron(kind, shape, offset)
     target = Population(f"{kind}{index}", shape, neuron, offset)
     port = neuron.ports[0]
