@@ -86,8 +86,8 @@ CODES: dict[str, Code] = {
     "ND207": Code(
         "time step does not fit the network",
         "dt, a time constant, a delay or a refractory time make no sensible step together: time constants must be "
-        "positive and, with forward Euler, not shorter than dt; delays and refractory times must be whole numbers of dt. "
-        "Norse 1.1 is known to write time constants multiplied by its dt (norse issue 411).",
+        "positive and, with forward Euler, not shorter than dt; delays and refractory times must be whole numbers "
+        "of dt. Norse 1.1 is known to write time constants multiplied by its dt (norse issue 411).",
     ),
     # -- 3xx quantisation and ranges -------------------------------------------------------------------------------
     "ND301": Code("value out of range", "A parameter does not fit the chip's integer width."),
