@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, cast
 
 from ndeploy.errors import UsageError
 
@@ -179,11 +179,25 @@ def _bare(name: str) -> str:
     return name.removeprefix("module.")
 
 
+class _Clamped:
+    """A file whose reads are bounded: a damaged length in a pickle asks for up to 2^63 bytes at once."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self.file = file
+        self.tell = file.tell
+
+    def read(self, size: int) -> bytes:
+        return self.file.read(min(size, MAX_PICKLE))
+
+    def readline(self) -> bytes:
+        return self.file.readline(MAX_PICKLE)
+
+
 def pickle_names(file: IO[bytes]) -> Iterator[str]:
     """Strings of one pickle that look like names, read opcode by opcode; nothing is built and nothing is run.
 
     Raises ValueError where the bytes are no pickle.
     """
-    for _, argument, _ in pickletools.genops(file):
+    for _, argument, _ in pickletools.genops(cast(IO[bytes], _Clamped(file))):
         if isinstance(argument, str) and len(argument) < 512 and _NAME.match(argument):
             yield _bare(argument)
