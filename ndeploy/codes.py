@@ -115,7 +115,7 @@ CODES: dict[str, Code] = {
         "value too wide for the target",
         "A weight, exponent, delay, threshold, bias, refractory period or message does not fit the chip's field.",
     ),
-    "ND412": Code("too large for any system", "The program needs more chips than the largest system of the target has."),
+    "ND412": Code("too large for any system", "The program needs more chips than the target's largest system has."),
     "ND420": Code(
         "limits not published",
         "Some limits of the chip are not public, so fitting them was not checked: the program is feasible for the "
@@ -131,6 +131,8 @@ CODES: dict[str, Code] = {
     "ND503": Code("empty data", "The data holds no samples."),
     # -- 6xx runners and Lava --------------------------------------------------------------------------------------
     "ND601": Code("unknown runner", "Runners are sim, lava and board."),
+    "ND690": Code("time limit", "The time given with --time-limit passed before every sample had run."),
+    "ND691": Code("incomplete trace", "A runner did not answer with every population and state variable of the program."),
     # -- 7xx command line, environment, artifacts ------------------------------------------------------------------
     "ND701": Code("bad artifact", "The file is not an ndeploy artifact, or it is damaged."),
     "ND702": Code("cannot write", "The output could not be written; nothing was left half-written."),

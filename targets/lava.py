@@ -1,0 +1,64 @@
+"""Lava's CPU processes: the arithmetic of the chip without its limits, and no cores to place anything on."""
+
+from __future__ import annotations
+
+from ndeploy.neurons import KINDS
+from ndeploy.neurons.cuba_lif import RESETS
+from ndeploy.target import FEATURES, CoreLimits, Limit, Packing, Support, Target, Widths
+
+LAVA = "lava-nc 0.10.0, process models tagged fixed_pt"
+
+
+def _none(unit: str) -> Limit:
+    return Limit(None, unit, LAVA, "code", "numpy arrays: no limit")
+
+
+TARGET = Target(
+    name="lava",
+    title="lava-nc 0.10.0 on the CPU: no chip limits",
+    placed=False,
+    core=CoreLimits(
+        neurons=_none("neurons"),
+        synaptic_memory=_none("bytes"),
+        in_axons=_none("axons"),
+        out_axons=_none("axons"),
+        neuron_configurations=_none("configurations"),
+        threshold_configurations=_none("configurations"),
+        state_memory=_none("bytes"),
+    ),
+    widths=Widths(
+        weight=Limit(None, "bits", LAVA, "code", "weights are int32; Dense drops bits beyond num_weight_bits"),
+        weight_exponent_low=_none("exponent"),
+        weight_exponent_high=_none("exponent"),
+        delay=_none("chip steps"),
+        decay=Limit(12, "bits", "lava-nc 0.10.0, lava/proc/lif/models.py", "code"),
+        state=Limit(24, "bits", "lava-nc 0.10.0, lava/proc/lif/models.py", "code"),
+        threshold_mantissa=_none("bits"),
+        threshold_shift=_none("exponent"),
+        bias_mantissa=_none("bits"),
+        bias_exponent=_none("exponent"),
+        refractory=_none("chip steps"),
+        payload=_none("bits"),
+    ),
+    packing=Packing(
+        allocation_unit=Limit(8, "bits", LAVA, "code", "whole bytes, as if weights were stored apart"),
+        header=Limit(0, "bits", LAVA, "code"),
+        block_synapses=_none("synapses"),
+        tag=Limit(0, "bits", LAVA, "code"),
+        weight_widths=(),
+        index_widths=(),
+        conv_weight_sharing=True,
+        source=LAVA,
+        status="code",
+        note="there is no synaptic memory: bytes are those of the weights at their own width",
+    ),
+    cores_per_chip=_none("cores"),
+    systems=(),
+    neuron_kinds=Support(
+        tuple(sorted(KINDS)), "targets/_lava: Lava's processes and, where it has none, our own", "code"
+    ),
+    resets=Support(RESETS, "targets/_lava: Lava's processes and, where it has none, our own", "code"),
+    features=Support(FEATURES, "targets/_lava: Lava's processes and, where it has none, our own", "code"),
+    notes=("an execution, not a chip: no cores, no energy, no chip time",),
+)
+"""An executor without chip limits."""

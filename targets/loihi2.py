@@ -1,0 +1,187 @@
+"""Intel Loihi 2 (2021), one chip of 128 programmable neuromorphic cores.
+
+Intel publishes few limits and no energy per operation: what is unknown here says so, and a program that fits is
+feasible for this model of the chip; its physical fit is for Intel's own compiler to say.
+"""
+
+from __future__ import annotations
+
+from ndeploy.target import CoreLimits, Limit, Packing, Price, Support, System, Target, Widths
+
+BRIEF = "Intel, Taking Neuromorphic Computing to the Next Level with Loihi 2 (technology brief, 2021)"
+PAPER = "arXiv 2601.10035"
+LAVA = "lava-nc 0.10.0"
+DAVIES = "Loihi 1's constant (Davies et al., IEEE Micro 38(1), 2018, Table 2) as a stand-in"
+WIDE = "no Loihi 2 figure is public; low and high are a fifth and five times nominal, a width chosen, not measured"
+FASTER = "SANA-FE arch/loihi.yaml at c55bfa87 (Loihi 1) divided by the speed-up of the technology brief"
+SILENT = "not published: not checked"
+
+
+def _unknown(unit: str) -> Limit:
+    return Limit(None, unit, "none found", "unverified", SILENT)
+
+
+def _stand_in(event: str, joules: float) -> Price:
+    return Price(event, joules / 5, joules, joules * 5, "J", "incremental", DAVIES, "unverified", WIDE)
+
+
+TARGET = Target(
+    name="loihi2",
+    title="Intel Loihi 2: 128 programmable cores of up to 8,192 neurons",
+    placed=True,
+    core=CoreLimits(
+        neurons=Limit(8192, "neurons", BRIEF, "quoted", "fewer where a neuron's state is large: see state_memory"),
+        synaptic_memory=Limit(131072, "bytes", f"{BRIEF}; {PAPER}", "quoted", "128 KB of the core's 192 KB"),
+        in_axons=_unknown("axons"),
+        out_axons=_unknown("axons"),
+        neuron_configurations=_unknown("configurations"),
+        threshold_configurations=_unknown("configurations"),
+        state_memory=_unknown("bytes"),
+    ),
+    widths=Widths(
+        weight=Limit(8, "bits", BRIEF, "quoted"),
+        weight_exponent_low=Limit(-8, "exponent", f"{LAVA}, lava/proc/dense", "unverified", "assumed as NxSDK's range"),
+        weight_exponent_high=Limit(7, "exponent", f"{LAVA}, lava/proc/dense", "unverified", "assumed as NxSDK's range"),
+        delay=Limit(63, "chip steps", f"{LAVA}, lava/proc/dense (DelayDense)", "unverified", "assumed as Loihi 1's"),
+        decay=Limit(12, "bits", f"{LAVA}, lava/proc/lif/models.py", "code"),
+        state=Limit(24, "bits", f"{LAVA}, lava/proc/lif/models.py", "code"),
+        threshold_mantissa=Limit(None, "bits", BRIEF, "quoted", "neurons are programs: any value of the state's width"),
+        threshold_shift=Limit(None, "exponent", BRIEF, "quoted", "neurons are programs"),
+        bias_mantissa=Limit(None, "bits", BRIEF, "quoted", "neurons are programs: any value of the state's width"),
+        bias_exponent=Limit(None, "exponent", BRIEF, "quoted", "neurons are programs"),
+        refractory=Limit(None, "chip steps", BRIEF, "quoted", "neurons are programs: a counter in the state"),
+        payload=Limit(32, "bits", BRIEF, "quoted", "graded spikes"),
+    ),
+    packing=Packing(
+        allocation_unit=Limit(64, "bits", "nengo-loihi 1.0, block.py (Loihi 1)", "unverified", "assumed as Loihi 1's"),
+        header=Limit(10, "bits", "nengo-loihi 1.0, block.py (Loihi 1)", "unverified", "assumed as Loihi 1's"),
+        block_synapses=Limit(
+            64, "synapses", "nengo-loihi 1.0, block.py (Loihi 1)", "unverified", "assumed as Loihi 1's"
+        ),
+        tag=Limit(0, "bits", "nengo-loihi 1.0, block.py (Loihi 1)", "unverified", "assumed: no learning, no tag"),
+        weight_widths=(),
+        index_widths=(),
+        conv_weight_sharing=True,
+        source=f"{BRIEF}: convolutional connectivity; format of Loihi 1",
+        status="unverified",
+        note="Loihi 2's own format is not published: bytes are an estimate",
+    ),
+    cores_per_chip=Limit(128, "cores", BRIEF, "quoted", "Hala Point's totals make 122 a chip usable there"),
+    systems=(
+        System("Oheo Gulch", Limit(1, "chips", BRIEF, "quoted")),
+        System("Kapoho Point", Limit(8, "chips", BRIEF, "quoted")),
+        System("Hala Point", Limit(1152, "chips", "Intel, Hala Point announcement, April 2024", "quoted")),
+    ),
+    neuron_kinds=Support(
+        (
+            "input",
+            "cuba-lif",
+            "cuba-li",
+            "ternary-lif",
+            "relay",
+            "compare",
+            "product",
+            "sigma",
+            "delta",
+            "sigma-delta",
+        ),
+        f"{BRIEF}: microcode neurons; {LAVA} has models of each but compare and cuba-li, which are cases of LIF",
+        "quoted",
+    ),
+    resets=Support(("zero", "subtract", "zero-next", "subtract-next", "none"), BRIEF, "quoted", "neurons are programs"),
+    features=Support(
+        (
+            "input-bias",
+            "any-input-shift",
+            "any-threshold",
+            "any-bias",
+            "reset-value",
+            "coincidence",
+            "graded-product",
+            "hold-and-release",
+            "embedded-processor",
+        ),
+        f"{BRIEF}: microcode neurons, graded spikes, six embedded processors",
+        "quoted",
+    ),
+    energy=(
+        _stand_in("synaptic-op.dense", 23.6e-12),
+        _stand_in("synaptic-op.sparse", 23.6e-12),
+        _stand_in("synaptic-op.conv", 23.6e-12),
+        _stand_in("neuron-update", 81e-12),
+        _stand_in("message", 14.6e-12),
+        Price(
+            "spike",
+            0.0,
+            0.0,
+            69.3e-12,
+            "J",
+            "incremental",
+            f"{DAVIES}; high: SANA-FE arch/loihi.yaml at c55bfa87",
+            "unverified",
+            "Davies counts spike generation in the active update; no Loihi 2 figure is public",
+        ),
+    ),
+    time=(
+        Price(
+            "synaptic-op.dense",
+            0.35e-9,
+            0.8e-9,
+            4.0e-9,
+            "s",
+            "incremental",
+            f"{FASTER}: 5x",
+            "derived",
+            "low: twice as fast as Davies' 3.5 ns / 5; high: Loihi 1",
+        ),
+        Price(
+            "synaptic-op.sparse",
+            0.35e-9,
+            0.94e-9,
+            4.7e-9,
+            "s",
+            "incremental",
+            f"{FASTER}: 5x",
+            "derived",
+            "low: twice as fast as Davies' 3.5 ns / 5; high: Loihi 1",
+        ),
+        Price(
+            "synaptic-op.conv",
+            0.31e-9,
+            0.62e-9,
+            3.1e-9,
+            "s",
+            "incremental",
+            f"{FASTER}: 5x",
+            "derived",
+            "low: half of nominal; high: Loihi 1",
+        ),
+        Price(
+            "neuron-update",
+            2.65e-9,
+            4.85e-9,
+            9.7e-9,
+            "s",
+            "incremental",
+            f"{FASTER}: 2x",
+            "derived",
+            "low: Davies' inactive 5.3 ns / 2; high: Loihi 1",
+        ),
+        Price("spike", 0.0, 3.0e-9, 30.0e-9, "s", "incremental", f"{FASTER}: 10x", "derived", "high: Loihi 1"),
+        Price(
+            "barrier",
+            0.0,
+            200e-9,
+            1.8e-6,
+            "s",
+            "incremental",
+            f"{BRIEF}: a chip-wide step below 200 ns; high: SANA-FE (Loihi 1)",
+            "quoted",
+        ),
+    ),
+    notes=(
+        "model-feasible; physical fit unverified: the compiler behind the real chip is closed",
+        "sanity anchor: Hala Point at both of its published maxima, all in, is about 6.8 pJ a synaptic operation",
+    ),
+)
+"""What a Loihi 2 chip holds and does as far as the public knows, and stand-ins for what it costs."""
