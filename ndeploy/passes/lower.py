@@ -22,6 +22,8 @@ from ndeploy.ir.lowered import (
     RealPopulation,
     RealProduct,
     RealProjection,
+    RealSparse,
+    RealSynapses,
     Source,
 )
 from ndeploy.neurons import Neuron
@@ -159,7 +161,7 @@ def _project(build: _Build, source: str, target: str, path: _Path) -> None:
     size = int(np.prod(build.shapes[source]))
     if synapses is None:
         index = np.arange(size, dtype=np.int64)
-        synapses = compose.RealSparse(np.ones(size), index, index, size, size)
+        synapses = RealSparse(np.ones(size), index, index, size, size)
     taken = {p.name for p in build.projections}
     base = path.nodes[-1] if path.nodes else f"{source}->{target}"
     name = base if base not in taken else f"{source}->{base}"
@@ -250,6 +252,7 @@ def lower(network: net.Network, steps: int, *, graded: bool) -> Lowered:
         else p
         for p in build.projections
     )
+    projections = tuple(replace(p, lag=p.lag + 1) if p.target in late else p for p in projections)
     return Lowered(tuple(build.populations), projections, tuple(build.products), inputs, outputs, network.decode, steps)
 
 
@@ -281,7 +284,7 @@ def _walk_pool(build: _Build, name: str, node: net.Node, source: str) -> None:
         source = network.sources(source)[0]
     in_shape = node.input_shape if isinstance(node, net.Reduce) else build.shapes[source]
     if isinstance(node, net.Pool) and node.kind == "max":
-        synapses: compose.RealSynapses = compose.pool_synapses(node, in_shape, 1.0)
+        synapses: RealSynapses = compose.pool_synapses(node, in_shape, 1.0)
     else:
         synapses, _ = compose.synapses_of(node, name, in_shape)
     build.projections.append(RealProjection(f"{source}->{name}", source, name, synapses, unit=True))

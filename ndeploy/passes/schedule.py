@@ -75,7 +75,7 @@ def schedule(lowered: Lowered, *, attention: str = "parallel", mode: str = "auto
     if mode == "pipelined" and remembers:
         raise RefusedError(
             "ND204",
-            "messages of this network outlive a model step (recurrence or delays), so samples cannot follow without gap",
+            "messages of this network outlive a model step (recurrence or delays), so samples need a gap",
             help="use --mode fall-through",
         )
     chosen = ("fall-through" if remembers else "pipelined") if mode == "auto" else mode

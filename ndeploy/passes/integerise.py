@@ -1,0 +1,408 @@
+"""Lowered + schedule + choices -> Program: every real number becomes an integer of the chip's width.
+
+Let s be the real value of one unit of a neuron's synaptic input and G = input_gain * gain the factor from its input to
+its membrane. A state unit is then worth G s / 2^shift, and a threshold theta is 2^shift theta / (G s) state units. A
+quantiser that picks s = theta / (G k) with k an integer makes the threshold exactly 2^shift k.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import numpy as np
+import numpy.typing as npt
+
+from ndeploy.errors import RefusedError
+from ndeploy.fixed import DECAY_ONE, STATE_MAX, STATE_SHIFT, IntArray
+from ndeploy.graph.discrete import DiscreteNeuron
+from ndeploy.ir import program as ir
+from ndeploy.ir.lowered import (
+    Accumulate,
+    Compare,
+    FloatArray,
+    Join,
+    Lowered,
+    Or,
+    RealConv,
+    RealDense,
+    RealPopulation,
+    RealProjection,
+    RealSynapses,
+    Source,
+)
+from ndeploy.neurons import Compare as CompareNeuron
+from ndeploy.neurons import CubaLi, CubaLif, Input, Message, Neuron, Parameter, Relay
+from ndeploy.passes.order import topological
+from ndeploy.passes.schedule import Schedule, as_product
+from ndeploy.quantizer import Choices
+from ndeploy.synapses import Conv, Dense, Sparse, Synapses
+
+RESETS = {
+    "zero": "zero",
+    "subtract": "subtract",
+    "delayed-zero": "zero-next",
+    "delayed-subtract": "subtract-next",
+    "none": "none",
+}
+INPUT_MAX = (1 << (23 - STATE_SHIFT)) - 1
+"""Largest synaptic input whose shift by 6 stays inside the 24-bit current."""
+EMIT_BITS = 16
+"""Payload with which a membrane inside the network (not a readout) is sent on."""
+
+
+def integer(value: npt.ArrayLike) -> Parameter:
+    """To nearest, ties to even; a number where the array holds one value only."""
+    array = np.rint(np.asarray(value, dtype=np.float64)).astype(np.int64)
+    return int(array.flat[0]) if (array == array.flat[0]).all() else array
+
+
+def decays(model: DiscreteNeuron) -> tuple[Parameter, Parameter]:
+    """du and dv: alpha = (4095 - du) / 4096, beta = (4096 - dv) / 4096, to nearest, within 12 bits."""
+    du = integer(np.clip(DECAY_ONE - 1 - np.rint(model.alpha * DECAY_ONE), 0, DECAY_ONE - 1))
+    dv = integer(np.clip(DECAY_ONE - np.rint(model.beta * DECAY_ONE), 0, DECAY_ONE - 1))
+    return du, dv
+
+
+def threshold(real: FloatArray, ge: bool) -> IntArray:
+    """Largest integer state that does not spike: v > t for "gt", v >= t for "ge" with integer v.
+
+    Values within 1e-9 of an integer are that integer: they are ties by construction.
+    """
+    near = np.rint(real)
+    exact = np.abs(real - near) <= 1e-9 * np.maximum(1.0, np.abs(near))
+    value = np.where(exact, near - ge, np.where(ge, np.ceil(real) - 1, np.floor(real)))
+    return np.asarray(value, dtype=np.int64)
+
+
+def tie_bias_is_exact(dv: Parameter, du: Parameter, steps: int) -> bool:
+    """Whether a bias of one unit turns > into >= without touching other comparisons.
+
+    Measured in facts/spiking-transformers.md for dv = 2048 (exact for T <= 6, since currents are multiples of 64 and
+    halve at most 5 times); without a leak the bias grows to T < 64. The current must have no memory (du = 4095).
+    """
+    if not isinstance(du, int) or not isinstance(dv, int) or du != DECAY_ONE - 1:
+        return False
+    return (dv == 2048 and steps <= 6) or (dv == 0 and steps < 64)
+
+
+def _check_width(name: str, what: str, value: Parameter, limit: int, remedy: str) -> None:
+    worst = int(np.abs(np.asarray(value)).max())
+    if worst > limit:
+        raise RefusedError(
+            "ND301", f"population '{name}': {what} is {worst} state units, more than {limit}", help=remedy
+        )
+
+
+def lif(
+    population: RealPopulation, model: DiscreteNeuron, unit: FloatArray, steps: int, shift: int
+) -> tuple[Neuron, FloatArray]:
+    """The integer neuron and the real value of its state unit."""
+    gain = np.asarray(model.input_gain * model.gain, dtype=np.float64)
+    state = np.asarray(gain * unit / (1 << shift))
+    bias = np.zeros(()) if population.bias is None else population.bias
+    du, dv = decays(model)
+    memoryless = isinstance(du, int) and du == DECAY_ONE - 1
+    leak = np.asarray(model.bias / state)
+    if memoryless:
+        state_bias = integer(bias * gain / state + leak)
+        input_bias: Parameter = 0
+    else:
+        state_bias, input_bias = integer(leak), integer(bias / unit)
+    remedy = "the synaptic weights are tiny beside it: lower --bits, or rescale the layer"
+    _check_width(population.name, "the bias", state_bias, STATE_MAX, remedy)
+    if not model.spiking:
+        return CubaLi(du, dv, state_bias, input_bias, shift), state
+    real = np.asarray(model.threshold) / state
+    ge = model.compare == "ge"
+    if (np.asarray(model.beta) == 0).all() and memoryless and model.reset in ("none", "zero") and not model.refractory:
+        neuron = CompareNeuron(integer(threshold(real / (1 << shift) - np.asarray(state_bias) / (1 << shift), ge)))
+        return neuron, np.asarray(unit)
+    exact_tie = ge and tie_bias_is_exact(dv, du, steps) and (np.rint(real) % (1 << shift) == 0).all()
+    if exact_tie:
+        vth = integer(real)
+        state_bias = integer(np.asarray(state_bias) + 1)
+    else:
+        vth = integer(threshold(real, ge))
+    _check_width(population.name, "the threshold", vth, STATE_MAX, remedy)
+    neuron_ = CubaLif(
+        du=du,
+        dv=dv,
+        vth=vth,
+        bias=state_bias,
+        input_bias=input_bias,
+        shift=shift,
+        reset=RESETS[model.reset],
+        reset_amount=integer(np.asarray(model.reset_amount) / state) if "subtract" in model.reset else 0,
+        reset_value=integer(np.asarray(model.v_reset) / state) if model.v_reset is not None else 0,
+        refractory=model.refractory,
+    )
+    return neuron_, state
+
+
+def mantissas(weight: FloatArray, per_unit: FloatArray, bits: int, name: str) -> npt.NDArray[np.int16]:
+    """round(weight / per_unit), clipped to the symmetric range of `bits`."""
+    top = (1 << (bits - 1)) - 1
+    value = weight / per_unit
+    if not np.isfinite(value).all():
+        raise RefusedError(
+            "ND304", f"projection '{name}' holds a weight that is no number", help="retrain or repair it"
+        )
+    return np.clip(np.rint(value), -top, top).astype(np.int16)
+
+
+def rows(synapses: RealSynapses, value: FloatArray, shape: tuple[int, ...]) -> FloatArray:
+    """`value` (broadcasting to the target's shape) laid along the weight: per row, channel or synapse."""
+    full = np.broadcast_to(value, shape).reshape(-1)
+    if isinstance(synapses, RealDense):
+        return full[:, None]
+    if isinstance(synapses, RealConv):
+        return full.reshape(synapses.weight.shape[0], -1)[:, 0][:, None, None, None]
+    return full[synapses.target]
+
+
+def layout(synapses: RealSynapses, weight: npt.NDArray[np.int16]) -> Synapses:
+    """Integer synapses in the layout of real ones."""
+    if isinstance(synapses, RealDense):
+        return Dense(weight)
+    if isinstance(synapses, RealConv):
+        return Conv(weight, synapses.in_shape, synapses.stride, synapses.padding, synapses.dilation, synapses.groups)
+    return Sparse(weight, synapses.target, synapses.source, synapses.inputs, synapses.outputs)
+
+
+def message_units(lowered: Lowered, choices: Choices) -> dict[str, float]:
+    """The real value of one unit of each population's message, sources first.
+
+    Raises RefusedError ND301 where branches of a join have values that are no whole multiples of one another.
+    """
+    units: dict[str, float] = {}
+    for population in topological(lowered):
+        model, name = population.model, population.name
+        if isinstance(model, Source):
+            units[name] = choices.inputs[name].scale
+        elif isinstance(model, Join) and name not in choices.unit:
+            units[name] = _join_unit(lowered, name, units)
+        elif name in choices.unit and isinstance(model, Join):
+            units[name] = float(np.max(choices.unit[name]))
+        elif isinstance(model, DiscreteNeuron) and not model.spiking and name in choices.unit:
+            gain = np.asarray(model.input_gain * model.gain)
+            state = np.asarray(gain * choices.unit[name] / (1 << choices.shift.get(name, STATE_SHIFT)))
+            units[name] = float(state.flat[0]) * 2.0 ** (24 - EMIT_BITS)
+        else:
+            units[name] = 1.0
+    return units
+
+
+def contributions(lowered: Lowered, name: str, units: Mapping[str, float]) -> list[float]:
+    """The real values that one unit of each incoming unit-weight projection or product is worth."""
+    values = [
+        float(np.abs(p.synapses.weight).max()) * units[p.source] for p in lowered.into(name) if p.unit and p.lag == 0
+    ]
+    return values + [units[q.left] * units[q.right] * q.scale for q in lowered.products if q.target == name]
+
+
+def _join_unit(lowered: Lowered, name: str, units: Mapping[str, float]) -> float:
+    values = contributions(lowered, name, units)
+    smallest = min(values)
+    for value in values:
+        if abs(value / smallest - round(value / smallest)) > 1e-9:
+            raise RefusedError(
+                "ND301",
+                f"join '{name}': its branches are worth {value:g} and {smallest:g} a unit, which no integer relates",
+                help="put a neuron before the join, or scale one branch by a whole number",
+            )
+    return smallest
+
+
+def integerise(lowered: Lowered, schedule: Schedule, choices: Choices, name: str) -> ir.Program:
+    """The program. Raises RefusedError ND301 and ND304."""
+    units = message_units(lowered, choices)
+    readouts = {population for population, _ in lowered.outputs}
+    populations: list[ir.Population] = []
+    projections = tuple(_projection(lowered, schedule, choices, units, p) for p in lowered.projections)
+    products = tuple(
+        as_product(p, schedule.realisation, schedule.delay[p.name], _exponent(lowered, choices, units, p.name))
+        for p in lowered.products
+    )
+    ranges = MessageRanges(lowered, projections, products)
+    for population in topological(lowered):
+        neuron, scale = _neuron(lowered, choices, units, population, population.name in readouts, ranges)
+        ranges.add(population.name, neuron)
+        populations.append(
+            ir.Population(
+                population.name,
+                population.shape,
+                neuron,
+                schedule.offset[population.name],
+                scale,
+                population.name,
+            )
+        )
+    return ir.Program(
+        name=name,
+        populations=tuple(populations),
+        projections=projections,
+        inputs=tuple(ir.InputPort(i, choices.inputs[i].scale) for i in lowered.inputs),
+        outputs=tuple(_output(lowered, population, variable) for population, variable in lowered.outputs),
+        steps=lowered.steps,
+        products=products,
+        period=schedule.period,
+        mode=schedule.mode,
+    )
+
+
+def _output(lowered: Lowered, population: str, variable: str) -> ir.OutputPort:
+    # an accumulating readout already holds the sum over the steps
+    accumulates = isinstance(lowered.population(population).model, Accumulate)
+    decode = "last" if accumulates and lowered.decode == "sum" else lowered.decode
+    return ir.OutputPort(population, variable, decode)
+
+
+def _exponent(lowered: Lowered, choices: Choices, units: Mapping[str, float], name: str) -> int:
+    """0, or the right shift that brings a product to the unit of its target's input."""
+    product = next(p for p in lowered.products if p.name == name)
+    unit = choices.unit.get(product.target)
+    if unit is None:
+        return 0
+    ratio = float(np.max(unit)) / (units[product.left] * units[product.right] * product.scale)
+    exponent = round(float(np.log2(ratio)))
+    if exponent < 0 or abs(ratio - 2.0**exponent) > 1e-9 * ratio:
+        raise RefusedError(
+            "ND301",
+            f"product '{name}' is worth {1 / ratio:g} units of its target's input, which no shift makes whole",
+            help="let the product be the only input of its target",
+        )
+    return exponent
+
+
+def _projection(
+    lowered: Lowered, schedule: Schedule, choices: Choices, units: Mapping[str, float], p: RealProjection
+) -> ir.Projection:
+    target = lowered.population(p.target)
+    delays = None if p.delays is None else p.delays * schedule.period
+    common = {
+        "name": p.name,
+        "source": p.source,
+        "target": p.target,
+        "delay": schedule.delay[p.name],
+        "delays": delays,
+        "origin": p.name,
+    }
+    if p.integer is not None:
+        weight = np.rint(p.synapses.weight).astype(np.int16)
+        return ir.Projection(
+            synapses=layout(p.synapses, weight),
+            weight_bits=p.integer.bits,
+            exponent=p.integer.exponent,
+            sign=p.integer.sign,
+            **common,  # type: ignore[arg-type]
+        )
+    if isinstance(target.model, Neuron):
+        unit: FloatArray = np.ones(())
+    elif p.target in choices.unit:
+        unit = choices.unit[p.target]
+    elif isinstance(target.model, Or):
+        unit = np.asarray(float(np.abs(p.synapses.weight).max()) * units[p.source])
+    else:
+        unit = np.asarray(units[p.target])
+    if p.name in choices.weights:
+        weight = choices.weights[p.name]
+        bits = choices.bits[p.name]
+    elif p.unit:
+        value = rows(p.synapses, unit, target.shape)
+        weight = np.rint(p.synapses.weight * units[p.source] / value).astype(np.int16)
+        bits = max(2, int(np.abs(weight).max()).bit_length() + 1)
+    else:
+        bits = choices.bits[p.name]
+        weight = mantissas(p.synapses.weight * units[p.source], rows(p.synapses, unit, target.shape), bits, p.name)
+    return ir.Projection(
+        synapses=layout(p.synapses, weight),
+        weight_bits=bits,
+        scale=np.asarray(unit) if np.size(unit) > 1 else float(np.max(unit)),
+        **common,  # type: ignore[arg-type]
+    )
+
+
+class MessageRanges:
+    """Bounds of synaptic input from the declared ranges of messages, filled in as populations get their neurons."""
+
+    def __init__(
+        self, lowered: Lowered, projections: tuple[ir.Projection, ...], products: tuple[ir.Product, ...]
+    ) -> None:
+        self.sizes = {p.name: int(np.prod(p.shape)) for p in lowered.populations}
+        self.projections = projections
+        self.products = products
+        self.messages: dict[str, Message] = {}
+
+    def add(self, name: str, neuron: Neuron) -> None:
+        """A population's neuron is known."""
+        self.messages[name] = neuron.message
+
+    def input(self, name: str) -> tuple[int, int]:
+        """Smallest and largest synaptic input of any neuron of the population, over all sources known so far."""
+        low, high = np.zeros(self.sizes[name], dtype=np.int64), np.zeros(self.sizes[name], dtype=np.int64)
+        for p in self.projections:
+            if p.target == name and p.source in self.messages:
+                below, above = current_range(p, self.messages[p.source])
+                low, high = low + below, high + above
+        for q in self.products:
+            if q.target == name:
+                below_, above_ = product_range(q, self.messages[q.left], self.messages[q.right], self.sizes[name])
+                low, high = low + below_, high + above_
+        return int(low.min()), int(high.max())
+
+
+def current_range(p: ir.Projection, message: Message) -> tuple[IntArray, IntArray]:
+    """Per target neuron the least and greatest sum a projection can add, (n_out,) each."""
+    positive, negative = p.synapses.sums()
+    low = negative * message.high + positive * message.low
+    high = positive * message.high + negative * message.low
+    if p.exponent >= 0:
+        return low << p.exponent, high << p.exponent
+    return low >> -p.exponent, high >> -p.exponent
+
+
+def product_range(q: ir.Product, left: Message, right: Message, size: int) -> tuple[int, int]:
+    """Least and greatest value of any element of a product's result."""
+    from ndeploy.realise import index_sizes
+
+    out = q.subscripts.split("->")[1]
+    terms = int(np.prod([n for letter, n in index_sizes(q).items() if letter not in out]))
+    corners = [a * b for a in (left.low, left.high) for b in (right.low, right.high)]
+    return (terms * min(corners)) >> q.exponent, (terms * max(corners)) >> q.exponent
+
+
+def _neuron(
+    lowered: Lowered,
+    choices: Choices,
+    units: Mapping[str, float],
+    population: RealPopulation,
+    readout: bool,
+    ranges: MessageRanges,
+) -> tuple[Neuron, float | FloatArray]:
+    model, name = population.model, population.name
+    if isinstance(model, Neuron):
+        return model, 1.0
+    if isinstance(model, Source):
+        coding = choices.inputs[name]
+        return Input(coding.bits, coding.signed), coding.scale
+    if isinstance(model, Join):
+        low, high = ranges.input(name)
+        signed = low < 0
+        bits = max(int(high).bit_length(), int(-low - 1).bit_length() if signed else 0) + signed
+        return Relay(max(1, bits), signed), units[name]
+    if isinstance(model, Or):
+        return CompareNeuron(0), 1.0
+    unit = choices.unit[name]
+    shift = choices.shift.get(name, STATE_SHIFT)
+    bias = np.zeros(()) if population.bias is None else population.bias
+    if isinstance(model, Compare):
+        real = model.threshold / unit
+        return CompareNeuron(integer(threshold(real, model.ge)), integer(bias / unit)), 1.0
+    if isinstance(model, Accumulate):
+        state = unit / (1 << shift)
+        return CubaLi(bias=integer(bias / state), shift=shift), np.asarray(state)
+    neuron, state = lif(population, model, unit, lowered.steps, shift)
+    if isinstance(neuron, CubaLi) and not readout:
+        neuron = replace(neuron, emit_bits=EMIT_BITS, emit_shift=24 - EMIT_BITS)
+    return neuron, np.asarray(state)

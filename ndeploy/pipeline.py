@@ -1,0 +1,218 @@
+"""The compiler: one tuple gives the order of the stages; each takes the state so far and returns it extended.
+
+Stages are pure but for `load`, which reads the files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ndeploy.errors import UsageError
+from ndeploy.ir.diagnostic import Diagnostic
+from ndeploy.ir.network import Network
+from ndeploy.ir.program import Program
+
+if TYPE_CHECKING:
+    from ndeploy.data import Data
+    from ndeploy.ir.lowered import Lowered
+    from ndeploy.passes.schedule import Schedule
+    from ndeploy.place import Placed
+    from ndeploy.quantizer import Quantised
+    from ndeploy.settings import Settings
+    from ndeploy.target import Target
+
+
+@dataclass(frozen=True)
+class CompileOptions:
+    """What a user may choose. steps: model steps a sample, None for what the file or data say."""
+
+    target: str = "loihi2"
+    steps: int | None = None
+    bits: int = 8
+    method: str = "uniform"
+    settings: Mapping[str, str] = field(default_factory=dict)
+    attention: str = "parallel"
+    mode: str = "auto"
+    calibration: Path | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Compiled:
+    """What compiling gives; `network` is the float original with every semantic choice recorded."""
+
+    program: Program
+    placed: Placed
+    network: Network
+    target: Target
+    diagnostics: tuple[Diagnostic, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class _State:
+    """The compiler's state between stages: a field is None until its stage has run."""
+
+    path: Path
+    options: CompileOptions
+    settings: Settings
+    target: Target
+    calibration: Data | None = None
+    network: Network | None = None
+    lowered: Lowered | None = None
+    schedule: Schedule | None = None
+    quantised: Quantised | None = None
+    placed: Placed | None = None
+    diagnostics: tuple[Diagnostic, ...] = ()
+    progress: Callable[[str], None] = lambda stage: None
+
+
+def _load(state: _State) -> _State:
+    from ndeploy.data import load
+    from ndeploy.plugins import recognise
+
+    converter, contents = recognise(state.path)
+    network = converter.load(state.path, contents, state.settings)
+    calibration = None if state.options.calibration is None else load(state.options.calibration)
+    return replace(state, network=network, calibration=calibration)
+
+
+def _lower(state: _State) -> _State:
+    from ndeploy.passes.lower import lower
+
+    assert state.network is not None
+    payload = state.target.widths.payload.value
+    steps = _steps(state, state.network)
+    lowered = lower(state.network, steps, graded=payload is None or payload > 1)
+    return replace(state, lowered=lowered, network=replace(state.network, steps=steps))
+
+
+def _steps(state: _State, network: Network) -> int:
+    """--steps, then a sequence in the calibration data, then what the file says."""
+    from ndeploy.ir.network import Input
+
+    asked = state.options.steps if state.options.steps is not None else network.steps
+    shapes = [node.shape for node in network.nodes.values() if isinstance(node, Input)]
+    x = None if state.calibration is None else state.calibration.x
+    if x is not None and len(shapes) == 1:
+        if x.shape[1:] == shapes[0]:
+            pass
+        elif x.ndim == len(shapes[0]) + 2 and x.shape[2:] == shapes[0]:
+            asked = int(x.shape[1]) if asked is None else asked
+        else:
+            raise UsageError(
+                "ND502",
+                f"calibration: a sample has shape {x.shape[1:]}, the network takes {shapes[0]} or a sequence of it",
+                help="reshape x in the calibration file",
+            )
+    if asked is None:
+        raise UsageError(
+            "ND204",
+            "the number of model steps a sample is not known",
+            help="give --steps T, or --calibration with sequences",
+        )
+    if asked < 1:
+        raise UsageError("ND205", f"{asked} model steps", help="give --steps 1 or more")
+    return asked
+
+
+def _schedule(state: _State) -> _State:
+    from ndeploy.passes.schedule import schedule
+
+    assert state.lowered is not None
+    planned = schedule(state.lowered, attention=state.options.attention, mode=state.options.mode)
+    return replace(state, schedule=planned)
+
+
+def _quantise(state: _State) -> _State:
+    from ndeploy.plugins import methods
+    from ndeploy.quantizer import Request
+
+    assert state.lowered is not None
+    assert state.schedule is not None
+    known = methods()
+    if state.options.method not in known:
+        raise UsageError(
+            "ND205", f"unknown quantisation method '{state.options.method}'", help=f"choose one of {', '.join(known)}"
+        )
+    given = {
+        key: float(value)
+        for key in ("input_bits", "input_scale", "input_signed")
+        if (value := state.settings.get(key, float, default=None)) is not None
+    }
+    request = Request(
+        state.lowered,
+        state.schedule,
+        state.target,
+        state.options.bits,
+        state.path.name.split(".")[0],
+        state.calibration,
+        given,
+    )
+    quantised = known[state.options.method].quantize(request, state.progress)
+    return replace(state, quantised=quantised, diagnostics=state.diagnostics + quantised.diagnostics)
+
+
+def _check(state: _State) -> _State:
+    from ndeploy.check import check
+
+    assert state.quantised is not None
+    return replace(state, diagnostics=state.diagnostics + check(state.quantised.program, state.target))
+
+
+def _place(state: _State) -> _State:
+    from ndeploy.place import place
+
+    assert state.quantised is not None
+    return replace(state, placed=place(state.quantised.program, state.target))
+
+
+STAGES: tuple[tuple[str, Callable[[_State], _State]], ...] = (
+    ("loading", _load),
+    ("lowering", _lower),
+    ("scheduling", _schedule),
+    ("quantising", _quantise),
+    ("checking", _check),
+    ("placing", _place),
+)
+"""The order of the passes."""
+
+
+def compile_model(
+    path: Path, options: CompileOptions, progress: Callable[[str], None] = lambda stage: None
+) -> Compiled:
+    """Compile a model file for a target.
+
+    Raises UsageError (exit 2) for a bad file, option or data, RefusedError (exit 1) for a network that cannot be built.
+    """
+    from ndeploy.plugins import target
+    from ndeploy.settings import Settings
+
+    given = dict(options.settings)
+    if options.steps is not None:
+        given["steps"] = str(options.steps)
+    state = _State(path, options, Settings(given), target(options.target), progress=progress)
+    for name, stage in STAGES:
+        progress(name)
+        state = stage(state)
+    unused = state.settings.unused()
+    if unused:
+        raise UsageError(
+            "ND205",
+            f"--set {', '.join(unused)}: nothing in this model reads it",
+            help="check the spelling; `ndeploy inspect MODEL` lists the settings of a family",
+        )
+    assert state.quantised is not None
+    assert state.network is not None
+    assert state.placed is not None
+    meta = {
+        "family": state.network.family,
+        "settings": {**state.network.settings, **state.settings.record},
+        "target": state.target.name,
+        "bits": options.bits,
+        "method": options.method,
+        "attention": options.attention,
+    }
+    program = replace(state.quantised.program, meta=meta)
+    return Compiled(program, state.placed, state.network, state.target, state.diagnostics)

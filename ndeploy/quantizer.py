@@ -1,0 +1,74 @@
+"""The contract of a quantisation method, and what one may choose.
+
+A method (one file in quantize/, found by scanning) defines `NAME: str` and
+`quantize(request: Request, progress: Callable[[str], None]) -> Quantised`. It chooses; `ndeploy.passes.integerise`
+turns choices into a Program, the same way for every method.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from ndeploy.data import Data
+from ndeploy.ir.diagnostic import Diagnostic
+from ndeploy.ir.lowered import FloatArray, Lowered
+from ndeploy.ir.program import Program
+from ndeploy.passes.schedule import Schedule
+from ndeploy.target import Target
+
+
+@dataclass(frozen=True, eq=False)
+class InputCoding:
+    """A message m of the input means m * scale; bits and sign of its payload."""
+
+    scale: float
+    bits: int
+    signed: bool
+
+
+@dataclass(frozen=True, eq=False)
+class Choices:
+    """What a method decides.
+
+    inputs: by input population. unit: by population with weighted inputs, the real value of one unit of its synaptic
+    input, broadcasting to its shape. bits: weight bits by projection. weights: mantissas by projection, in the layout
+    of its weight, where a method rounds otherwise than to nearest. shift: by readout population, the alignment of its
+    input to its state where it is not 6.
+    """
+
+    inputs: Mapping[str, InputCoding]
+    unit: Mapping[str, FloatArray]
+    bits: Mapping[str, int]
+    weights: Mapping[str, npt.NDArray[np.int16]] = field(default_factory=dict)
+    shift: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class Request:
+    """bits: weight bits asked for. name: the program's. input_settings: input_bits / input_scale / input_signed from
+    --set, where given."""
+
+    lowered: Lowered
+    schedule: Schedule
+    target: Target
+    bits: int
+    name: str
+    calibration: Data | None = None
+    input_settings: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class Quantised:
+    """The program, how its numbers were chosen, and warnings."""
+
+    program: Program
+    choices: Choices
+    diagnostics: tuple[Diagnostic, ...] = ()
+
+
+Method = Callable[[Request, Callable[[str], None]], Quantised]
+"""What a method's `quantize` is."""

@@ -1,0 +1,238 @@
+"""Uniform quantisation: the same number of weight bits everywhere, scales tied to thresholds.
+
+Weights are symmetric, rounded to nearest. The unit s of a spiking neuron's synaptic input is the smallest that holds
+its largest weight, enlarged to s = theta / (G k) with k an integer: the threshold is then exactly 64 k and comparisons
+with it are exact (facts: Spikformer, 0 of 4e6 mismatches). Units are per channel (convolutions) or per neuron (dense) where
+the target can hold that many thresholds, per population otherwise, and always per population for readouts, whose
+neurons are compared with one another. Where a range is exceeded, by proof for inputs of known width, on calibration
+data otherwise, the unit of that population is doubled until it is not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+
+import numpy as np
+
+from ndeploy.data import Data
+from ndeploy.decode import encode, for_data
+from ndeploy.errors import RefusedError
+from ndeploy.fixed import STATE_MAX, STATE_SHIFT
+from ndeploy.graph.discrete import DiscreteNeuron
+from ndeploy.ir.diagnostic import Diagnostic
+from ndeploy.ir.lowered import (
+    Accumulate,
+    Compare,
+    FloatArray,
+    Join,
+    Lowered,
+    RealConv,
+    RealDense,
+    RealPopulation,
+    RealSparse,
+)
+from ndeploy.ir.program import Program
+from ndeploy.neurons import CubaLi, CubaLif
+from ndeploy.passes.inputs import input_coding
+from ndeploy.passes.integerise import INPUT_MAX, integerise, message_units
+from ndeploy.passes.order import topological
+from ndeploy.passes.ranges import Range, input_ranges
+from ndeploy.quantizer import Choices, Quantised, Request
+
+NAME = "uniform"
+CALIBRATION_SAMPLES = 64
+ROUNDS = 24
+
+
+def _weighted(lowered: Lowered, population: RealPopulation) -> bool:
+    """Whether a unit of synaptic input has to be chosen for it."""
+    if isinstance(population.model, Join):
+        return any(not p.unit for p in lowered.into(population.name))
+    return isinstance(population.model, DiscreteNeuron | Compare | Accumulate)
+
+
+def largest_weights(lowered: Lowered, population: RealPopulation, units: Mapping[str, float]) -> FloatArray:
+    """The largest |weight| times its message's unit, by group of neurons that can share a unit; broadcasts to shape."""
+    shape = population.shape
+    size = int(np.prod(shape))
+    into = lowered.into(population.name)
+    by_channel = any(isinstance(p.synapses, RealConv) for p in into)
+    channels = shape[0]
+    result = np.zeros(channels if by_channel else size)
+    for p in into:
+        weight = np.abs(p.synapses.weight) * units[p.source]
+        if isinstance(p.synapses, RealConv):
+            rows = weight.reshape(channels, -1).max(axis=1)
+        elif isinstance(p.synapses, RealDense):
+            rows = weight.max(axis=1)
+        else:
+            rows = _sparse_rows(p.synapses, weight, size)
+        if by_channel and rows.size != channels:
+            rows = rows.reshape(channels, -1).max(axis=1)
+        result = np.maximum(result, rows)
+    fallback = result.max() or 1.0
+    result = np.where(result > 0, result, fallback)
+    return result.reshape(channels, *(1,) * (len(shape) - 1)) if by_channel else result.reshape(shape)
+
+
+def _sparse_rows(synapses: RealSparse, weight: FloatArray, size: int) -> FloatArray:
+    rows = np.zeros(size)
+    np.maximum.at(rows, synapses.target, weight)
+    return rows
+
+
+def choose_unit(
+    request: Request, population: RealPopulation, units: Mapping[str, float], factor: float, readout: bool
+) -> FloatArray:
+    """Real value of one unit of the population's synaptic input; `factor` >= 1 coarsens it."""
+    lowered, model = request.lowered, population.model
+    top = (1 << (request.bits - 1)) - 1
+    products = [units[q.left] * units[q.right] * q.scale for q in lowered.products if q.target == population.name]
+    largest = largest_weights(lowered, population, units)
+    if products:
+        unit = np.asarray(min(products) * 2.0 ** np.ceil(np.log2(factor)))
+        if lowered.into(population.name) and (largest / unit > top).any():
+            raise RefusedError(
+                "ND301",
+                f"population '{population.name}' sums a product worth {min(products):g} a unit and weights up to "
+                f"{float(largest.max()):g}, more than {top} units",
+                help="raise --bits, or let the product have a neuron of its own",
+            )
+        return unit
+    spiking = isinstance(model, DiscreteNeuron) and model.spiking
+    shared = readout and not spiking
+    smallest = largest / top * factor
+    if shared or isinstance(model, Accumulate | Join) or not _many_thresholds(request, largest.size):
+        smallest = np.asarray(smallest.max())
+    if isinstance(model, DiscreteNeuron) and model.spiking:
+        level = np.asarray(model.threshold / np.abs(model.input_gain * model.gain))
+    elif isinstance(model, Compare):
+        level = np.asarray(model.threshold)
+    else:
+        return smallest
+    level = _grouped(level, smallest, population.shape)
+    smallest = np.maximum(smallest, level / INPUT_MAX)  # the threshold must fit the state
+    k = np.floor(np.where(level > 0, level, 0) / smallest * (1 + 1e-12))
+    tied = np.divide(level, k, out=np.array(smallest, dtype=np.float64), where=k >= 1)
+    return np.asarray(tied)
+
+
+def _grouped(level: FloatArray, like: FloatArray, shape: tuple[int, ...]) -> FloatArray:
+    """One level per group of `like` (the smallest where a group's neurons differ)."""
+    full = np.broadcast_to(level, shape)
+    if like.ndim == 0:
+        return np.asarray(full.min())
+    if like.shape == shape:
+        return full
+    return full.reshape(shape[0], -1).min(axis=1).reshape(like.shape)
+
+
+def _many_thresholds(request: Request, wanted: int) -> bool:
+    limit = request.target.core.threshold_configurations
+    return limit.value is None or wanted <= limit.value
+
+
+def _choices(request: Request, factors: Mapping[str, float], shifts: Mapping[str, int]) -> Choices:
+    lowered = request.lowered
+    payload = request.target.widths.payload.value
+    inputs = {name: input_coding(name, request.calibration, request.input_settings, payload) for name in lowered.inputs}
+    readouts = {name for name, _ in lowered.outputs}
+    bits = {p.name: request.bits for p in lowered.projections if not p.unit and p.integer is None}
+    choices = Choices(inputs, {}, bits, shift=shifts)
+    unit: dict[str, FloatArray] = {}
+    for population in topological(lowered):
+        if _weighted(lowered, population):
+            units = message_units(lowered, replace(choices, unit=unit))
+            factor = factors.get(population.name, 1.0)
+            unit[population.name] = choose_unit(request, population, units, factor, population.name in readouts)
+    return replace(choices, unit=unit)
+
+
+def _exceeded(
+    request: Request, program: Program, ranges: Mapping[str, Range], calibrated: bool
+) -> tuple[dict[str, float], dict[str, int]]:
+    """Populations whose input or state may leave its width by proof, with the factor that mends it; new shifts."""
+    factors: dict[str, float] = {}
+    shifts: dict[str, int] = {}
+    inputs = {port.population for port in program.inputs}
+    fed_by_input = {p.target for p in program.projections if p.source in inputs}
+    for population in program.populations:
+        bound = ranges[population.name]
+        neuron = population.neuron
+        if isinstance(neuron, CubaLif):
+            must_prove = not calibrated or (population.name in fed_by_input and bound.input > INPUT_MAX)
+            if must_prove and bound.current > STATE_MAX + 1:
+                factors[population.name] = bound.current / STATE_MAX
+        elif isinstance(neuron, CubaLi) and not calibrated and bound.state > STATE_MAX:
+            room = int(np.floor(np.log2(STATE_MAX / bound.state))) if bound.state else 0
+            if neuron.shift + room >= 0 and "any-input-shift" in request.target.features:
+                shifts[population.name] = neuron.shift + room
+            else:
+                factors[population.name] = bound.state / STATE_MAX
+    return factors, shifts
+
+
+def quantize(request: Request, progress: Callable[[str], None]) -> Quantised:
+    """The program at `request.bits` weight bits.
+
+    Raises UsageError ND305 (input range unknown), RefusedError ND301 (a value that fits no width) and ND302 (ranges
+    that calibration data exceed however coarse the weights).
+    """
+    if not 2 <= request.bits <= 8:
+        raise RefusedError("ND301", f"{request.bits} weight bits", help="choose --bits between 2 and 8")
+    factors: dict[str, float] = {}
+    shifts: dict[str, int] = {}
+    sample = _calibration_sample(request.calibration)
+    for round_ in range(ROUNDS):
+        choices = _choices(request, factors, shifts)
+        program = integerise(request.lowered, request.schedule, choices, request.name)
+        ranges = input_ranges(program)
+        worse, new_shifts = _exceeded(request, program, ranges, sample is not None)
+        if not worse and not new_shifts and sample is not None:
+            progress(f"calibrating, round {round_ + 1}")
+            worse = dict.fromkeys(_overflows(program, sample), 2.0)
+        if not worse and not new_shifts:
+            return Quantised(program, choices, _unproved(program, ranges))
+        shifts |= new_shifts
+        for name, factor in worse.items():
+            factors[name] = factors.get(name, 1.0) * max(factor, 1.0 + 1e-6)
+    raise RefusedError(
+        "ND302",
+        f"population '{next(iter(worse))}' overflows on calibration data at every weight scale tried",
+        help="check its threshold and the range of the calibration data",
+    )
+
+
+def _calibration_sample(data: Data | None) -> Data | None:
+    """Samples spread evenly over the calibration set."""
+    if data is None:
+        return None
+    pick = np.unique(np.linspace(0, len(data.x) - 1, CALIBRATION_SAMPLES).astype(int))
+    return Data(data.x[pick], None if data.y is None else data.y[pick], data.x_scale)
+
+
+def _overflows(program: Program, data: Data) -> list[str]:
+    from ndeploy.sim import run
+
+    program = for_data(program, data.x)
+    return [name for name, events in run(program, encode(program, data.x, data.x_scale)).overflow.items() if events]
+
+
+def _unproved(program: Program, ranges: Mapping[str, Range]) -> tuple[Diagnostic, ...]:
+    found = []
+    for population in program.populations:
+        bound = ranges[population.name]
+        shift = getattr(population.neuron, "shift", STATE_SHIFT)
+        if isinstance(population.neuron, CubaLif | CubaLi) and (
+            bound.current > STATE_MAX + 1 or (isinstance(population.neuron, CubaLi) and bound.state > STATE_MAX)
+        ):
+            found.append(
+                Diagnostic(
+                    "ND303",
+                    f"population '{population.name}': the synaptic current could reach {bound.current} "
+                    f"(input {bound.input} << {shift}), beyond 24 bits, for inputs that calibration data do not hold",
+                    "overflows are counted at run time; calibrate with data that cover your inputs",
+                )
+            )
+    return tuple(found)
