@@ -57,6 +57,23 @@ CODES: dict[str, Code] = {
         "NetX layer not supported",
         "The layer's or neuron's type has no integer model here, or lava-dl itself defines none for it.",
     ),
+    "ND110": Code(
+        "no HDF5 file, or a damaged one",
+        "A NIR file is an HDF5 file with a group /node. This one cannot be opened or ends too early.",
+    ),
+    "ND111": Code(
+        "file content refused",
+        "Files are taken as coming from strangers: links that leave the file, loops of groups, data stored elsewhere, "
+        "types other than numbers and text, and sizes beyond the bounds are refused.",
+    ),
+    "ND112": Code(
+        "bad or missing field",
+        "A node or graph in the file lacks a field, or the field has the wrong type, shape or value.",
+    ),
+    "ND113": Code(
+        "unknown node type",
+        "The file holds a node type that is neither one of NIR's 19 nor an extension (ndeploy.v1.*) this version knows.",
+    ),
     # -- 2xx networks and conversion -------------------------------------------------------------------------------
     "ND201": Code(
         "operation not supported",
@@ -131,8 +148,26 @@ CODES: dict[str, Code] = {
     "ND503": Code("empty data", "The data holds no samples."),
     # -- 6xx runners and Lava --------------------------------------------------------------------------------------
     "ND601": Code("unknown runner", "Runners are sim, lava and board."),
+    "ND602": Code("no such interpreter", "The interpreter named for the Lava worker is no executable Python."),
+    "ND603": Code(
+        "Lava is missing",
+        "The interpreter of the Lava worker has no usable lava-nc 0.10.0, or is older than Python 3.10. The worker needs "
+        "numpy, scipy and Lava, but not ndeploy; any interpreter will do, named with --lava-python.",
+    ),
+    "ND604": Code("Lava worker does not start", "The worker process ended before it had imported Lava."),
+    "ND605": Code(
+        "a Lava process model raised",
+        "An exception inside a process model. Lava itself would log it and wait for ever; here the whole run is ended "
+        "and the traceback is kept in the file that the message names.",
+    ),
+    "ND606": Code("Lava worker died", "The worker process ended while it ran, killed from outside or for memory."),
+    "ND607": Code("Lava run took too long", "The run exceeded its time limit, or gave no sign of life."),
+    "ND608": Code("unknown Lava option", "Lava modes are native and fused; transports are threads and processes."),
+    "ND609": Code("not for Lava", "A value that Lava's 32-bit channels cannot carry."),
     "ND690": Code("time limit", "The time given with --time-limit passed before every sample had run."),
-    "ND691": Code("incomplete trace", "A runner did not answer with every population and state variable of the program."),
+    "ND691": Code(
+        "incomplete trace", "A runner did not answer with every population and state variable of the program."
+    ),
     # -- 7xx command line, environment, artifacts ------------------------------------------------------------------
     "ND701": Code("bad artifact", "The file is not an ndeploy artifact, or it is damaged."),
     "ND702": Code("cannot write", "The output could not be written; nothing was left half-written."),

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+from ndeploy.fixed import IntArray
+from ndeploy.ir.program import Program
+from ndeploy.ir.result import RunResult
 from ndeploy.neurons import KINDS
 from ndeploy.neurons.cuba_lif import RESETS
+from ndeploy.runners import Runner, RunnerOptions
 from ndeploy.target import FEATURES, CoreLimits, Limit, Packing, Support, Target, Widths
 
 LAVA = "lava-nc 0.10.0, process models tagged fixed_pt"
@@ -62,3 +68,13 @@ TARGET = Target(
     notes=("an execution, not a chip: no cores, no energy, no chip time",),
 )
 """An executor without chip limits."""
+
+
+def _run(program: Program, messages: Mapping[str, IntArray], *, trace: bool, options: RunnerOptions) -> RunResult:
+    from ndeploy.targets._lava.runner import run
+
+    return run(program, messages, trace=trace, options=options)
+
+
+RUNNERS: dict[str, Runner] = {"lava": _run}
+"""Executes in lava-nc itself, in a worker process (targets/_lava)."""

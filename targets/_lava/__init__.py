@@ -1,1 +1,15 @@
-"""ndeploy."""
+"""The Lava backend: a Program executed by lava-nc 0.10.0 in a worker process.
+
+plan.py         which Lava process stands for which population, projection and product, and why (numpy only)
+parameters.py   the arguments Lava's own processes take, or the reason why they do not fit (numpy only)
+schedule.py     chip steps of a run: offsets, periods, samples (numpy only)
+operators.py    exact fast synapses for our own processes
+partition.py    the fused mode's arithmetic: a whole Program, chip step by chip step, samples side by side
+processes/      Lava processes and process models (this package alone imports Lava's process classes)
+network.py      builds and runs the Lava network of a plan (worker side)
+transport.py    Lava's messages between threads of the worker instead of between OS processes (worker side)
+compatibility.py  imports Lava where its own packaging says it cannot be (worker side)
+worker.py       the program that runs in the other interpreter
+session.py      starts, watches and ends that program (our side)
+runner.py       `run`, what `ndeploy run --runner lava` calls (our side)
+"""

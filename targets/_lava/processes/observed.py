@@ -1,0 +1,93 @@
+"""Lava's own process models, recorded (and held where the plan says so). The arithmetic is Lava's, unchanged."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from lava.magma.core.decorator import implements
+from lava.magma.core.process.ports.ports import InPort, OutPort
+from lava.proc.conv.models import PyConvModelFixed
+from lava.proc.conv.process import Conv
+from lava.proc.graded.models import PyGradedVecModelFixed
+from lava.proc.lif.models import PyLifModelBitAcc, PyLifResetModelBitAcc, PyTernLifModelFixed
+from lava.proc.prodneuron.models import PyProdNeuronModelFixed
+from lava.proc.sdn.models import PyDeltaModelFixed, PySigmaDeltaModelFixed, PySigmaModelFixed
+from ndeploy.targets._lava.gate import Gate
+
+
+class ObservedLif(Gate, PyLifModelBitAcc):
+    """Lava's LIF."""
+
+
+class ObservedLifReset(Gate, PyLifResetModelBitAcc):
+    """Lava's LIFReset."""
+
+
+class ObservedTernaryLif(Gate, PyTernLifModelFixed):
+    """Lava's TernaryLIF."""
+
+
+class ObservedGradedVec(Gate, PyGradedVecModelFixed):
+    """Lava's GradedVec."""
+
+
+class ObservedProdNeuron(Gate, PyProdNeuronModelFixed):
+    """Lava's ProdNeuron."""
+
+
+class ObservedSigma(Gate, PySigmaModelFixed):
+    """Lava's Sigma."""
+
+
+class ObservedDelta(Gate, PyDeltaModelFixed):
+    """Lava's Delta."""
+
+
+class ObservedSigmaDelta(Gate, PySigmaDeltaModelFixed):
+    """Lava's SigmaDelta."""
+
+
+class FlatConv(Conv):
+    """Lava's Conv between flat populations in our (C, H, W) order; Lava's own layout is (W, H, C).
+
+    Lava's reshape and transpose ports would do the same, but they hang with numpy 2.4.
+    """
+
+    def __init__(self, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self.s_in = InPort(shape=(int(np.prod(self.input_shape)),))
+        self.a_out = OutPort(shape=(int(np.prod(self.output_shape)),))
+        self.proc_params["whc_in"] = tuple(int(n) for n in self.input_shape)
+        self.proc_params["whc_out"] = tuple(int(n) for n in self.output_shape)
+
+
+class _ConvLayout:
+    """Turns messages into Lava's layout on the way in and back on the way out."""
+
+    _turned = False
+
+    def run_spk(self) -> None:
+        if not self._turned:
+            self._turned = True
+            parameters: Any = self.proc_params  # type: ignore[attr-defined]
+            self._turn(parameters["whc_in"], parameters["whc_out"])
+        super().run_spk()  # type: ignore[misc]
+
+    def _turn(self, whc_in: tuple[int, int, int], whc_out: tuple[int, int, int]) -> None:
+        into: Any = self.s_in  # type: ignore[attr-defined]
+        out: Any = self.a_out  # type: ignore[attr-defined]
+        receive, send = into.recv, out.send
+        into.recv = lambda: receive().reshape(whc_in[::-1]).transpose(2, 1, 0)
+        out.send = lambda data: send(np.ascontiguousarray(data.reshape(whc_out).transpose(2, 1, 0)).reshape(-1))
+
+
+class _UnboundConv(PyConvModelFixed):  # type: ignore[misc]
+    """Lava's fixed-point Conv model, free to be bound to another process class."""
+
+    implements_process = None
+
+
+@implements(proc=FlatConv)
+class FlatConvModel(_ConvLayout, _UnboundConv):
+    """Lava's fixed-point Conv model on flat ports."""
