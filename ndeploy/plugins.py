@@ -107,10 +107,13 @@ def converters() -> Mapping[str, Converter]:
 
 @functools.cache
 def targets() -> Mapping[str, Target]:
-    """Every target by name. Raises RefusedError ND703."""
+    """Every target by name, its data checked. Raises RefusedError ND703, UsageError ND410."""
+    from ndeploy.target import validate
+
     found: dict[str, Target] = {}
     for plugin in scan("ndeploy.targets"):
         target = _attribute(plugin, load(plugin), "TARGET")
+        validate(target)
         _add(found, plugin, target.name, target)
     return found
 

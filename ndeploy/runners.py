@@ -40,9 +40,7 @@ class Runner(Protocol):
     ) -> RunResult: ...
 
 
-def _simulator(
-    program: Program, messages: Mapping[str, IntArray], *, trace: bool, options: RunnerOptions
-) -> RunResult:
+def _simulator(program: Program, messages: Mapping[str, IntArray], *, trace: bool, options: RunnerOptions) -> RunResult:
     from ndeploy import sim
 
     return sim.run(program, dict(messages), trace=trace, threads=options.threads)

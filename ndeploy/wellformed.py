@@ -34,7 +34,7 @@ _BOUNDS: Mapping[str, tuple[int, int]] = {
     "shift": (0, 24),
     "emit_shift": (0, 40),
     "bits": (0, 32),
-    "weight_bits": (1, 9),
+    "weight_bits": (1, 16),
     "groups": (1, 1 << 20),
     "stride": (1, 1 << 20),
     "dilation": (1, 1 << 20),
@@ -187,7 +187,7 @@ def _check_projection(program: Program, populations: Mapping[str, Population], p
         if projection.delays.size and not 0 <= int(projection.delays.min()) <= int(projection.delays.max()) <= 1 << 20:
             raise ValueError(f"projection '{name}': a delay is negative or too long")
     if lag(program, source.name, target.name, projection.delay) < 0:
-        raise ValueError(f"projection '{name}' arrives after its target's update")
+        raise ValueError(f"projection '{name}' has a negative lag: its target would wait for a later model step")
 
 
 def _check_conv(name: str, synapses: Conv) -> None:
@@ -236,4 +236,4 @@ def _check_product(program: Program, populations: Mapping[str, Population], prod
         raise ValueError(f"product '{name}' streams over '{product.stream}', which is no index of it")
     later = left.name if left.offset >= right.offset else right.name
     if lag(program, later, target.name, product.delay) < 0:
-        raise ValueError(f"product '{name}' arrives after its target's update")
+        raise ValueError(f"product '{name}' has a negative lag: its target would wait for a later model step")

@@ -1,0 +1,5 @@
+"""`python -m ndeploy`."""
+
+from ndeploy.cli import main
+
+main()

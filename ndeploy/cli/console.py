@@ -1,0 +1,43 @@
+"""stdout for results, stderr for everything else."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+
+def emit(schema: str, fields: Mapping[str, Any]) -> None:
+    """One JSON object on stdout. schema: "compile", "run", ...; becomes "ndeploy.compile/1"."""
+    print(json.dumps({"schema": f"ndeploy.{schema}/1", **fields}, indent=2, allow_nan=False))
+
+
+def show(*renderables: RenderableType) -> None:
+    """Text, tables and panels on stdout."""
+    from rich.console import Console
+
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else 120)
+    for renderable in renderables:
+        console.print(renderable)
+
+
+@contextlib.contextmanager
+def progress(what: str) -> Iterator[Callable[[str], None]]:
+    """A spinner with a line that changes, on stderr; nothing where stderr is no terminal.
+
+    Yields the function to call with each new line. The spinner is gone when the block ends, however it ends.
+    """
+    if not sys.stderr.isatty():
+        yield lambda line: None
+        return
+    from rich.console import Console
+    from rich.markup import escape
+
+    console = Console(stderr=True)
+    with console.status(what, spinner="dots") as status:
+        yield lambda line: status.update(f"{what} [dim]{escape(line)}[/dim]")

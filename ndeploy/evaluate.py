@@ -1,0 +1,129 @@
+"""Running a whole data set: batches in, one result with accuracy and exact event counts out."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from ndeploy.data import Data
+from ndeploy.decode import encode
+from ndeploy.errors import RunnerError, UsageError
+from ndeploy.fixed import IntArray
+from ndeploy.ir.program import Program
+from ndeploy.ir.result import Counts, RunResult
+from ndeploy.runners import Runner, RunnerOptions
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """A result over all samples. accuracy: share of samples (of elements, where y is a sequence) predicted as y says;
+    sequence_accuracy: share of samples whose whole sequence is; both None without y or without predictions."""
+
+    result: RunResult
+    accuracy: float | None
+    sequence_accuracy: float | None
+
+    @property
+    def samples(self) -> int:
+        return len(next(iter(self.result.outputs.values())))
+
+
+def evaluate(
+    program: Program,
+    data: Data,
+    runner: Runner,
+    options: RunnerOptions,
+    *,
+    batch: int = 64,
+    trace: bool = False,
+) -> Evaluation:
+    """Run every sample, `batch` at a time.
+
+    Raises what `encode` and the runner raise, UsageError ND502 if y has not the shape of the predictions, RunnerError
+    ND690 when `options.time_limit` seconds have passed between two batches.
+    """
+    began = time.monotonic()
+    results = []
+    for start in range(0, len(data), batch):
+        part = data.slice(start, start + batch)
+        messages = encode(program, part.x, part.x_scale)
+        left = _time_left(options, began, start, len(data))
+        results.append(runner(program, messages, trace=trace, options=replace(options, time_limit=left)))
+        options.progress(f"{min(start + batch, len(data))} of {len(data)} samples")
+    result = join(results)
+    return Evaluation(result, *accuracies(result.predictions, data.y))
+
+
+def _time_left(options: RunnerOptions, began: float, done: int, samples: int) -> float | None:
+    if options.time_limit is None:
+        return None
+    left = options.time_limit - (time.monotonic() - began)
+    if left <= 0:
+        raise RunnerError(
+            "ND690",
+            f"the time limit of {options.time_limit:g} s passed after {done} of {samples} samples",
+            help="raise --time-limit, or run fewer samples with --limit",
+        )
+    return left
+
+
+def accuracies(predictions: IntArray | None, y: IntArray | None) -> tuple[float | None, float | None]:
+    """(accuracy, sequence accuracy) as `Evaluation` defines them. Raises UsageError ND502 on unequal shapes."""
+    if predictions is None or y is None:
+        return None, None
+    if predictions.shape != y.shape:
+        raise UsageError(
+            "ND502",
+            f"y has shape {y.shape}, the network's predictions have {predictions.shape}",
+            help="give one label a sample, or leave y out",
+        )
+    right = predictions == y
+    if right.ndim == 1:
+        return float(right.mean()), None
+    return float(right.mean()), float(right.reshape(len(right), -1).all(axis=1).mean())
+
+
+def join(results: list[RunResult]) -> RunResult:
+    """The results of consecutive batches as one; at least one."""
+    first = results[0]
+    predictions = [r.predictions for r in results if r.predictions is not None]
+    return RunResult(
+        outputs=_joined(r.outputs for r in results),
+        predictions=np.concatenate(predictions) if predictions else None,
+        counts=Counts(
+            synaptic_ops=_joined(r.counts.synaptic_ops for r in results),
+            spikes=_joined(r.counts.spikes for r in results),
+            neuron_updates=_joined(r.counts.neuron_updates for r in results),
+            embedded_ops=_joined(r.counts.embedded_ops for r in results),
+        ),
+        chip_steps=first.chip_steps,
+        seconds=sum(r.seconds for r in results),
+        traces=_joined(r.traces for r in results),
+        overflow=_added(r.overflow for r in results),
+    )
+
+
+def _joined(parts: Iterable[Mapping[str, IntArray]]) -> dict[str, IntArray]:
+    lists: dict[str, list[IntArray]] = {}
+    for part in parts:
+        for name, value in part.items():
+            lists.setdefault(name, []).append(value)
+    return {name: np.concatenate(values) for name, values in lists.items()}
+
+
+def _added(parts: Iterable[Mapping[str, Mapping[str, int]]]) -> dict[str, dict[str, int]]:
+    total: dict[str, dict[str, int]] = {}
+    for part in parts:
+        for population, events in part.items():
+            where = total.setdefault(population, {})
+            for event, n in events.items():
+                where[event] = where.get(event, 0) + n
+    return total
+
+
+def mean_per_sample(counts: Mapping[str, IntArray]) -> float:
+    """Events of one kind a sample, summed over everything that counts them."""
+    return float(sum(value.mean() for value in counts.values()))

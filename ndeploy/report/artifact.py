@@ -1,0 +1,121 @@
+"""The text of `ndeploy inspect ARTIFACT`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from ndeploy.artifact import Artifact
+from ndeploy.ir.program import Program
+from ndeploy.neurons import Message
+from ndeploy.report import style
+from ndeploy.summary import summarise
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+    from rich.table import Table
+
+
+def report(artifact: Artifact) -> list[RenderableType]:
+    """The program's size, populations, projections, products, placement, settings and provenance."""
+    program, summary = artifact.program, summarise(artifact.program)
+    facts = {
+        "program": program.name,
+        "target": str(artifact.meta.get("target", "-")),
+        "time": f"{program.steps} model steps of {program.period} chip steps, {program.mode}: "
+        f"{program.chip_steps_per_sample} chip steps a sample",
+        "size": f"{style.si(summary.neurons)} neurons, {style.si(summary.synapses)} synapses, "
+        f"{style.si(summary.parameters)} weights of {summary.weight_bits_mean:.2f} bits "
+        f"({style.size_in_bytes(summary.weight_memory_bytes)})",
+        "source": _source(artifact.meta.get("source", {})),
+    }
+    parts: list[RenderableType] = [style.facts(facts), "", populations(program), projections(program)]
+    if program.products:
+        parts.append(products(program))
+    if artifact.placement:
+        plain = {key: str(value) for key, value in artifact.placement.items() if not isinstance(value, dict | list)}
+        parts += ["[bold]placement[/bold]", style.facts(plain)]
+    settings = artifact.meta.get("settings", {})
+    if settings:
+        parts += ["", style.settings(settings)]
+    return parts
+
+
+def _source(source: Mapping[str, Any]) -> str:
+    return f"{source['name']} (sha256 {source['sha256'][:16]}...)" if "sha256" in source else "-"
+
+
+def populations(program: Program) -> Table:
+    """A row a population."""
+    from rich.markup import escape
+
+    table = style.grid("populations", "name", "neuron", "shape", ">neurons", ">offset", "sends", "state", "from")
+    for p in program.populations:
+        table.add_row(
+            escape(p.name),
+            p.neuron.kind,
+            style.shape(p.shape),
+            str(p.size),
+            str(p.offset),
+            message(p.neuron.message),
+            " ".join(p.neuron.state),
+            escape(p.origin),
+        )
+    return table
+
+
+def message(sent: Message) -> str:
+    """What a neuron sends, in words."""
+    if sent.bits == 0:
+        return "nothing"
+    if sent.bits == 1 and not sent.signed:
+        return "spikes"
+    return f"{sent.bits} bits{', signed' if sent.signed else ''}"
+
+
+def projections(program: Program) -> Table:
+    """A row a projection."""
+    from rich.markup import escape
+
+    table = style.grid(
+        "projections", "from", "to", "synapses", ">count", ">weights", ">bits", "sign", ">exponent", ">delay"
+    )
+    for p in program.projections:
+        port = "" if p.port == "in" else f".{p.port}"
+        table.add_row(
+            escape(p.source),
+            escape(p.target + port),
+            p.synapses.kind,
+            str(p.synapses.count()),
+            str(p.synapses.weight.size),
+            str(p.weight_bits),
+            p.sign,
+            str(p.exponent),
+            str(p.delay) + ("+" if p.delays is not None else ""),
+        )
+    return table
+
+
+def products(program: Program) -> Table:
+    """A row a product, with what its realisation costs."""
+    from rich.markup import escape
+
+    from ndeploy.realise import realise
+
+    table = style.grid(
+        "products", "name", "einsum", "of", "to", "realisation", ">neurons", ">synapses", ">multiplies", ">chip steps"
+    )
+    for p in program.products:
+        cost = realise(p)
+        table.add_row(
+            escape(p.name),
+            p.subscripts,
+            escape(f"{p.left} x {p.right}"),
+            escape(p.target),
+            p.realisation + (f" over {p.stream}" if p.realisation == "streamed" else ""),
+            str(cost.neurons),
+            str(cost.synapses),
+            str(cost.multiplies),
+            str(p.delay),
+        )
+    return table

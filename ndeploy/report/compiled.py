@@ -1,0 +1,52 @@
+"""The summary of `ndeploy compile`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ndeploy.artifact import Artifact
+from ndeploy.report import style
+from ndeploy.summary import Summary, summarise
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+
+def report(path: Path, digest: str, made: Artifact) -> list[RenderableType]:
+    """What was built, what it takes on the chip, and what its meaning rests on."""
+    from rich.markup import escape
+
+    program, summary = made.program, summarise(made.program)
+    facts = {
+        "network": f"{program.name} ({made.meta['family'] or 'no known family'})",
+        "program": f"{summary.populations} populations, {style.si(summary.neurons)} neurons, "
+        f"{style.si(summary.synapses)} synapses",
+        "weights": f"{style.si(summary.parameters)} of {summary.weight_bits_mean:.2f} bits: "
+        f"{style.size_in_bytes(summary.weight_memory_bytes)}",
+        "time": f"{program.steps} model steps of {program.period} chip steps, {program.mode}: "
+        f"{summary.chip_steps_per_sample} chip steps a sample",
+        "on the chip": _placed(made),
+        "beside the neurocores": _embedded(summary),
+        "written": f"{path}  (sha256 {digest[:16]}...)",
+    }
+    return [
+        f"[bold]compiled[/bold] {escape(made.meta['source']['name'])} [bold]for[/bold] {made.meta['target']}",
+        style.facts(facts),
+        "",
+        style.settings(made.meta["settings"]),
+    ]
+
+
+def _placed(made: Artifact) -> str:
+    placement = made.placement
+    if placement["cores"] is None:
+        return "no cores: this target is not laid out"
+    cores, bound, chips = placement["cores"], placement["cores_lower_bound"], placement["chips"]
+    return f"{cores} cores (at least {bound} are needed), {chips} chip{'' if chips == 1 else 's'}"
+
+
+def _embedded(summary: Summary) -> str:
+    if not summary.embedded_ops:
+        return "nothing: all runs on neurocores"
+    return ", ".join(f"{op.name} ({style.si(op.multiplies)} multiplies a model step)" for op in summary.embedded_ops)

@@ -1,0 +1,121 @@
+"""The summary of `ndeploy run`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ndeploy.evaluate import Evaluation, mean_per_sample
+from ndeploy.fixed import IntArray
+from ndeploy.ir.program import Population, Program
+from ndeploy.neurons import Input
+from ndeploy.report import style
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+    from rich.table import Table
+
+MAX_CLASSES = 20
+"""Predictions with more classes than this are listed by their commonest."""
+
+
+def report(program: Program, evaluation: Evaluation, runner: str, y: IntArray | None) -> list[RenderableType]:
+    """Headline, predictions, layers."""
+    parts: list[RenderableType] = [_headline(program, evaluation, runner, y), ""]
+    if evaluation.result.predictions is not None and evaluation.result.predictions.ndim == 1:
+        parts.append(_predictions(evaluation.result.predictions, y))
+    parts.append(_layers(program, evaluation))
+    lost = {f"{p}: {event}": n for p, events in evaluation.result.overflow.items() for event, n in events.items() if n}
+    if lost:
+        parts.append("[yellow]values left their declared width[/yellow] (times, over all samples)")
+        parts.append(style.facts({name: str(n) for name, n in lost.items()}))
+    return parts
+
+
+def _headline(program: Program, evaluation: Evaluation, runner: str, y: IntArray | None) -> Table:
+    from rich.text import Text
+
+    result, counts = evaluation.result, evaluation.result.counts
+    rows: dict[str, object] = {"program": f"{program.name}, {program.steps} model steps, runner {runner}"}
+    if evaluation.accuracy is not None and y is not None:
+        right = round(evaluation.accuracy * y.size)
+        rows["accuracy"] = Text(f"{style.percent(evaluation.accuracy)}  ({right} of {y.size})", style="bold green")
+    if evaluation.sequence_accuracy is not None:
+        rows["whole sequences"] = Text(style.percent(evaluation.sequence_accuracy), style="bold green")
+    rows["a sample takes"] = (
+        f"{style.si(mean_per_sample(counts.synaptic_ops))} synaptic operations, "
+        f"{style.si(mean_per_sample(counts.neuron_updates))} neuron updates, "
+        f"{style.si(mean_per_sample(counts.spikes))} spikes, {result.chip_steps} chip steps"
+    )
+    if counts.embedded_ops:
+        rows["embedded processor"] = f"{style.si(mean_per_sample(counts.embedded_ops))} multiply-accumulates a sample"
+    if result.seconds > 0:
+        total = sum(int(value.sum()) for value in counts.synaptic_ops.values())
+        rows["speed"] = (
+            f"{evaluation.samples} samples in {style.si(result.seconds, 's')}: "
+            f"{style.si(evaluation.samples / result.seconds)} samples/s, "
+            f"{style.si(total / result.seconds)} synaptic operations/s"
+        )
+    return style.facts(rows)
+
+
+def _predictions(predictions: IntArray, y: IntArray | None) -> Table:
+    labelled = y is not None and y.shape == predictions.shape
+    classes, counts = np.unique(predictions, return_counts=True)
+    order = np.argsort(-counts, kind="stable")[:MAX_CLASSES] if len(classes) > MAX_CLASSES else np.arange(len(classes))
+    columns = ["class", ">predicted", "", *([">in y", ">right"] if labelled else [])]
+    table = style.grid("predictions", *columns)
+    for i in order:
+        row = [str(classes[i]), str(counts[i]), f"[cyan]{style.bar(counts[i] / counts.max(), 24)}[/cyan]"]
+        if labelled and y is not None:
+            there = y == classes[i]
+            right = int((predictions[there] == classes[i]).sum())
+            row += [str(int(there.sum())), style.percent(right / there.sum()) if there.any() else "-"]
+        table.add_row(*row)
+    return table
+
+
+def _layers(program: Program, evaluation: Evaluation) -> Table:
+    from rich.markup import escape
+
+    counts = evaluation.result.counts
+    into: dict[str, float] = {}
+    for projection in program.projections:
+        into[projection.target] = into.get(projection.target, 0.0) + float(counts.synaptic_ops[projection.name].mean())
+    table = style.grid(
+        "layers, a sample", "population", "neuron", ">neurons", ">spikes", ">rate", "", ">synaptic ops in", ">updates"
+    )
+    for population in program.populations:
+        spikes = float(counts.spikes[population.name].mean())
+        rate = spikes / (population.size * program.steps)
+        updates = (
+            float(counts.neuron_updates[population.name].mean()) if population.name in counts.neuron_updates else 0
+        )
+        table.add_row(
+            escape(population.name),
+            population.neuron.kind,
+            str(population.size),
+            style.si(spikes),
+            style.percent(rate) if _sends(population) else "-",
+            f"[green]{style.bar(rate, 10)}[/green]",
+            style.si(into.get(population.name, 0.0)) if not isinstance(population.neuron, Input) else "",
+            style.si(updates),
+        )
+    for product in program.products:
+        name = product.name
+        table.add_row(
+            escape(name),
+            f"product, {product.realisation}",
+            "",
+            style.si(float(counts.spikes[name].mean())) if name in counts.spikes else "",
+            "",
+            "",
+            style.si(float(counts.synaptic_ops[name].mean())),
+            style.si(float(counts.neuron_updates[name].mean())) if name in counts.neuron_updates else "",
+        )
+    return table
+
+
+def _sends(population: Population) -> bool:
+    return population.neuron.message.bits > 0

@@ -1,0 +1,64 @@
+"""The text of `ndeploy targets show`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from ndeploy.report import style
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+    from rich.table import Table
+
+
+def report(target: Mapping[str, Any]) -> list[RenderableType]:
+    """Limits, features and prices of `ndeploy.target.describe`, every number beside its source and status."""
+    from rich.markup import escape
+
+    sources = _Sources()
+    parts: list[RenderableType] = [f"[bold]{escape(target['name'])}[/bold]  {escape(target['title'])}"]
+    limits = style.grid("limits", "limit", ">value", "unit", "status", "source and note")
+    for path, limit in target["limits"].items():
+        value = limit["value"]
+        shown = str(value) if value is not None else ("not public" if limit["status"] == "unverified" else "none")
+        limits.add_row(path, shown, limit["unit"], limit["status"], escape(sources.cite(limit)))
+    parts.append(limits)
+    features = style.grid("what it has", "", "values", "status", "source and note")
+    for key in ("neuron_kinds", "resets", "features"):
+        entry = target[key]
+        features.add_row(key, ", ".join(entry["values"]), entry["status"], escape(sources.cite(entry)))
+    parts.append(features)
+    for key in ("energy", "time"):
+        if target[key]:
+            parts.append(_prices(key, target[key], sources))
+        else:
+            parts.append(f"[bold]{key}[/bold]  no public figures: nothing is priced")
+    if target["static_power"]:
+        parts.append(_prices("static power", [target["static_power"]], sources))
+    parts.append("[bold]sources[/bold]")
+    parts += [escape(f"[{number}] {source}") for source, number in sources.numbers.items()]
+    parts += [f"[dim]{escape(note)}[/dim]" for note in target["notes"]]
+    return parts
+
+
+def _prices(title: str, prices: list[dict[str, Any]], sources: _Sources) -> Table:
+    from rich.markup import escape
+
+    table = style.grid(title, "event", ">low", ">nominal", ">high", "scope", "status", "source and note")
+    for price in prices:
+        values = (style.si(price[key], price["unit"]) for key in ("low", "nominal", "high"))
+        table.add_row(price["name"], *values, price["scope"], price["status"], escape(sources.cite(price)))
+    return table
+
+
+class _Sources:
+    """Numbers for sources, in the order they are first cited."""
+
+    def __init__(self) -> None:
+        self.numbers: dict[str, int] = {}
+
+    def cite(self, entry: Mapping[str, Any]) -> str:
+        """The text "[2] note" for an entry with a source and perhaps a note."""
+        number = self.numbers.setdefault(str(entry["source"]), len(self.numbers) + 1)
+        return f"[{number}] {entry['note']}".strip()

@@ -1,0 +1,50 @@
+"""The summary of `ndeploy verify`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ndeploy.ir.program import Program
+from ndeploy.report import style
+from ndeploy.verify import Verification
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+
+def report(program: Program, result: Verification, reference: str, against: str) -> list[RenderableType]:
+    """The verdict; where there are mismatches, the first one and how many each population has."""
+    from rich.markup import escape
+
+    seconds = ", ".join(f"{name} {style.si(s, 's')}" for name, s in result.seconds.items())
+    facts = {
+        "compared": f"{result.samples} samples, {result.populations} populations, {result.compared} values",
+        "time": seconds,
+    }
+    first = result.first_mismatch
+    if first is None:
+        return [
+            f"[bold green]0 mismatches[/bold green]: {reference} and {against} agree bit for bit",
+            style.facts(facts),
+        ]
+    origin = program.population(first.population).origin
+    where = escape(first.population + (f" (from {origin})" if origin else ""))
+    table = style.grid("by population", "population", ">mismatches")
+    for name, n in result.by_population.items():
+        if n:
+            table.add_row(escape(name), str(n))
+    return [
+        f"[bold red]{result.mismatches} mismatches[/bold red]: {reference} and {against} differ",
+        style.facts(
+            {
+                **facts,
+                "first in": where,
+                "variable": first.variable,
+                "sample": str(first.sample),
+                "model step": f"{first.model_step} (chip step {first.chip_step} of the sample)",
+                "neuron": str(list(first.neuron)),
+                "values": ", ".join(f"{name} {value}" for name, value in first.values.items()),
+            }
+        ),
+        table,
+    ]

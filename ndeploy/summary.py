@@ -1,0 +1,58 @@
+"""What can be counted in a program without running it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from ndeploy.ir.program import Program
+from ndeploy.realise import realise
+
+
+@dataclass(frozen=True)
+class EmbeddedOp:
+    """An operation that runs beside the neurocores. multiplies: multiply-accumulates a model step."""
+
+    name: str
+    multiplies: int
+
+
+@dataclass(frozen=True)
+class Summary:
+    """parameters: stored weights, shared ones once. weight_bits_mean: over parameters, 0 without any.
+    weight_memory_bytes: their mantissas alone, without the indices a chip stores beside them. synapses: shared weights
+    at every place they are used; products' unit weights included, as in neurons their own."""
+
+    populations: int
+    neurons: int
+    projections: int
+    products: int
+    synapses: int
+    parameters: int
+    weight_bits_mean: float
+    weight_memory_bytes: int
+    chip_steps_per_sample: int
+    embedded_ops: tuple[EmbeddedOp, ...]
+
+
+def summarise(program: Program) -> Summary:
+    """Count."""
+    parameters = sum(p.synapses.weight.size for p in program.projections)
+    bits = sum(p.synapses.weight.size * p.weight_bits for p in program.projections)
+    realised = {product.name: realise(product) for product in program.products}
+    return Summary(
+        populations=len(program.populations),
+        neurons=sum(p.size for p in program.populations) + sum(r.neurons for r in realised.values()),
+        projections=len(program.projections),
+        products=len(program.products),
+        synapses=sum(p.synapses.count() for p in program.projections) + sum(r.synapses for r in realised.values()),
+        parameters=parameters,
+        weight_bits_mean=bits / parameters if parameters else 0.0,
+        weight_memory_bytes=math.ceil(bits / 8),
+        chip_steps_per_sample=program.chip_steps_per_sample,
+        embedded_ops=tuple(
+            EmbeddedOp(product.name, realised[product.name].multiplies)
+            for product in program.products
+            if product.realisation == "embedded"
+        ),
+    )
