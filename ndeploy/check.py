@@ -257,7 +257,7 @@ def thresholds(program: Program, target: Target) -> Iterator[Fault]:
             value = _parameter(p, name)
             if value is not None and p.neuron.kind.endswith("-lif"):
                 yield from _threshold(p, name, np.asarray(value, dtype=np.int64), target)
-        if isinstance(p.neuron, Compare):
+        if isinstance(p.neuron, Compare) and "any-threshold" not in target.features:
             level = np.asarray(p.neuron.vth, dtype=np.int64) - np.asarray(p.neuron.bias, dtype=np.int64)
             yield from _threshold(p, "vth - bias", level << STATE_SHIFT, target)
 

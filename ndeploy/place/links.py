@@ -1,0 +1,223 @@
+"""Which source neurons reach a box of target neurons, and with how many synapses, without listing synapses.
+
+A box is a range on every axis of the target's grid. For dense and convolution synapses, and for the neurons of a
+product, what a box takes is a product over the axes, so a few short arrays answer for millions of synapses. Listed
+synapses are counted with numpy.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from functools import reduce
+from typing import cast
+
+import numpy as np
+import numpy.typing as npt
+
+from ndeploy.fixed import IntArray
+from ndeploy.pack import SynapseFormat
+
+Box = tuple[tuple[int, int], ...]
+"""(start, stop) on every axis of a grid."""
+BoolArray = npt.NDArray[np.bool_]
+
+
+def volume(box: Box) -> int:
+    """Neurons in a box."""
+    return math.prod(stop - start for start, stop in box)
+
+
+def neurons(box: Box, grid: tuple[int, ...]) -> IntArray:
+    """Flat indices (C order) of a box's neurons, in ascending order."""
+    index = np.zeros(1, dtype=np.int64)
+    for (start, stop), size in zip(box, grid, strict=True):
+        index = (index[:, None] * size + np.arange(start, stop)).reshape(-1)
+    return index
+
+
+@dataclass(frozen=True)
+class Load:
+    """What a link takes on a core: synapses, distinct source neurons (in-axons), bits of synaptic memory."""
+
+    synapses: int
+    axons: int
+    bits: int
+
+
+@dataclass(frozen=True, eq=False)
+class Link(ABC):
+    """Synapses from unit `source` onto the unit that holds the link, whose neurons form `grid`.
+
+    name: the projection or product it belongs to; sources: number of source neurons.
+    """
+
+    name: str
+    source: str
+    sources: int
+    grid: tuple[int, ...]
+    format: SynapseFormat
+
+    @property
+    def whole(self) -> Box:
+        """The box that holds the whole grid."""
+        return tuple((0, size) for size in self.grid)
+
+    @property
+    def uniform(self) -> bool:
+        """Whether every source neuron is known to reach every box, as with dense synapses."""
+        return False
+
+    @property
+    def exclusive(self) -> bool:
+        """Whether every source neuron has exactly one synapse: it reaches one box, whatever the partition."""
+        return False
+
+    @abstractmethod
+    def load(self, box: Box) -> Load:
+        """What the synapses onto a box take."""
+
+    @abstractmethod
+    def reach(self, box: Box) -> BoolArray:
+        """Which source neurons (flat, C order) have a synapse into the box; not asked of exclusive links."""
+
+    def least_bits(self) -> int:
+        """Bits that no layout can go below: the stored weights without headers or indices."""
+        return self.stored() * (self.format.weight + self.format.delay + self.format.tag)
+
+    def stored(self) -> int:
+        """Weights that must be stored once at least."""
+        return self.load(self.whole).synapses
+
+
+# -- separable links ---------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, eq=False)
+class Every:
+    """Each coordinate of the target's axis meets all `sources` coordinates of the source's axis."""
+
+    sources: int
+
+    def counts(self, start: int, stop: int) -> IntArray:
+        """Pairs that each source coordinate makes with the target range."""
+        return np.full(self.sources, stop - start, dtype=np.int64)
+
+
+@dataclass(frozen=True, eq=False)
+class Taps:
+    """table: (target coordinates, taps) of source coordinates, -1 where there is none."""
+
+    sources: int
+    table: IntArray
+
+    def counts(self, start: int, stop: int) -> IntArray:
+        """Pairs that each source coordinate makes with the target range."""
+        taps = self.table[start:stop].reshape(-1)
+        return np.bincount(taps[taps >= 0], minlength=self.sources).astype(np.int64)
+
+
+@dataclass(frozen=True, eq=False)
+class Separable(Link):
+    """Source and target meet axis by axis. axes: one map per axis of the grid; source_axes: the order in which those
+    axes make up the source's shape (axes with one source coordinate may stand anywhere)."""
+
+    axes: tuple[Every | Taps, ...]
+    source_axes: tuple[int, ...]
+
+    @property
+    def uniform(self) -> bool:
+        return all(isinstance(axis, Every) for axis in self.axes)
+
+    def counts(self, box: Box) -> list[IntArray]:
+        """Per axis the pairs of each source coordinate."""
+        return [axis.counts(start, stop) for axis, (start, stop) in zip(self.axes, box, strict=True)]
+
+    def load(self, box: Box) -> Load:
+        counts = self.counts(box)
+        synapses = math.prod(int(c.sum()) for c in counts)
+        axons = math.prod(int(np.count_nonzero(c)) for c in counts)
+        return Load(synapses, axons, self.bits(counts))
+
+    def bits(self, counts: list[IntArray]) -> int:
+        """Synaptic memory: an axon's number of synapses is a product over the axes, and few products are distinct."""
+        values, times = np.ones(1, dtype=np.int64), np.ones(1, dtype=np.int64)
+        for c in counts:
+            distinct, repeated = np.unique(c, return_counts=True)
+            values = np.multiply.outer(values, distinct).reshape(-1)
+            times = np.multiply.outer(times, repeated).reshape(-1)
+        return int((self.format.axon_bits(values) * times).sum())
+
+    def reach(self, box: Box) -> BoolArray:
+        shape = reduce(np.logical_and.outer, [c > 0 for c in self.counts(box)])
+        return cast(BoolArray, np.transpose(np.asarray(shape), self.source_axes).reshape(-1))
+
+
+@dataclass(frozen=True, eq=False)
+class SharedConv(Separable):
+    """A convolution whose kernel is stored once a core for the output channels the core holds. kernel: taps."""
+
+    kernel: int
+    weights: int
+
+    def bits(self, counts: list[IntArray]) -> int:
+        """Axis 0 is the channels: each input channel stores its taps for every output channel of its group."""
+        return int(self.format.axon_bits(counts[0] * self.kernel).sum())
+
+    def stored(self) -> int:
+        return self.weights
+
+
+# -- other links -------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, eq=False)
+class Listed(Link):
+    """Synapses in a list: target and source index of each, sorted by target."""
+
+    target: IntArray
+    source_index: IntArray
+
+    def _sources(self, box: Box) -> IntArray:
+        index = neurons(box, self.grid)
+        if index.size == index[-1] - index[0] + 1:  # a run of neurons is a run of the list
+            start, stop = np.searchsorted(self.target, [index[0], index[-1] + 1])
+            return self.source_index[start:stop]
+        inside = np.zeros(math.prod(self.grid), dtype=np.bool_)
+        inside[index] = True
+        return self.source_index[inside[self.target]]
+
+    def load(self, box: Box) -> Load:
+        sources = self._sources(box)
+        per_axon = np.bincount(sources, minlength=self.sources)
+        repeated = np.bincount(per_axon)  # repeated[n]: axons with n synapses
+        n = np.flatnonzero(repeated)
+        return Load(
+            sources.size,
+            int(repeated[1:].sum()),
+            int((self.format.axon_bits(n) * repeated[n]).sum()),
+        )
+
+    def reach(self, box: Box) -> BoolArray:
+        flags = np.zeros(self.sources, dtype=np.bool_)
+        flags[self._sources(box)] = True
+        return flags
+
+
+@dataclass(frozen=True, eq=False)
+class Exclusive(Link):
+    """Every target neuron has `each` source neurons of its own, with one synapse each (the neurons of a product)."""
+
+    each: int
+
+    def load(self, box: Box) -> Load:
+        axons = volume(box) * self.each
+        return Load(axons, axons, axons * int(self.format.axon_bits(np.ones(1, dtype=np.int64))[0]))
+
+    @property
+    def exclusive(self) -> bool:
+        return True
+
+    def reach(self, box: Box) -> BoolArray:
+        raise TypeError(f"which sources of '{self.name}' reach a box is not known, and need not be")
