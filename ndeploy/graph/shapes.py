@@ -45,7 +45,7 @@ def infer(network: ir.Network) -> Mapping[str, Shape]:
     while ready or late:
         if not ready:
             # nothing more follows from the inputs: a node that knows its own shape starts the rest
-            known = [name for name in late if name not in shapes and _own_shape(network.nodes[name]) is not None]
+            known = [name for name in late if name not in shapes and own_shape(network.nodes[name]) is not None]
             late = [name for name in late if name not in shapes]
             if not known:
                 break
@@ -139,7 +139,7 @@ def reduce_output(name: str, node: ir.Reduce, given: Shape) -> Shape:
     return tuple(size for axis, size in enumerate(given) if axis not in axes)
 
 
-def _own_shape(node: ir.Node) -> Shape | None:
+def own_shape(node: ir.Node) -> Shape | None:
     """The output shape that a node's own parameters give, None where it depends on the input."""
     if isinstance(node, ir.Input | ir.Output | ir.IntegerNeuron):
         return tuple(node.shape)
@@ -148,19 +148,20 @@ def _own_shape(node: ir.Node) -> Shape | None:
     if isinstance(node, ir.Product):
         return tuple(node.output_shape)
     if isinstance(node, ir.Flatten):
-        return flatten_output("", node, node.input_shape)
+        return flatten_output("", node, node.input_shape) if node.input_shape else None
     if isinstance(node, ir.Reduce):
         return reduce_output("", node, node.input_shape)
-    parameters = _parameters(node)
-    if parameters and any(p.ndim for p in parameters):
+    found = parameters(node)
+    if found and any(p.ndim for p in found):
         try:
-            return np.broadcast_shapes(*(p.shape for p in parameters))
+            return np.broadcast_shapes(*(p.shape for p in found))
         except ValueError:
             return None
     return None
 
 
-def _parameters(node: ir.Node) -> list[ir.FloatArray]:
+def parameters(node: ir.Node) -> list[ir.FloatArray]:
+    """The parameter arrays of a node that has one value an element (neurons, Scale, Delay); empty for others."""
     if isinstance(node, ir.Scale):
         return [np.asarray(node.scale)]
     if isinstance(node, ir.Delay):
@@ -177,9 +178,11 @@ def _output(network: ir.Network, name: str, arrived: list[Shape]) -> Shape:
         return conv_output(name, node, arrived[0])
     if arrived and isinstance(node, ir.Pool):
         return pool_output(name, node, arrived[0])
-    if arrived and _parameters(node):
+    if arrived and isinstance(node, ir.Flatten) and not node.input_shape:
+        return flatten_output(name, node, arrived[0])
+    if arrived and parameters(node):
         return arrived[0]
-    own = _own_shape(node)
+    own = own_shape(node)
     if own is None:
         raise UsageError(
             "ND202",
@@ -209,7 +212,7 @@ def _check(network: ir.Network, name: str, node: ir.Node, sources: list[str], sh
         if math.prod(given) != node.weight.shape[1]:
             _disagree(name, f"{node.weight.shape[1]} values", given, sources[0])
     elif isinstance(node, ir.Flatten | ir.Reduce):
-        if given != tuple(node.input_shape):
+        if node.input_shape and given != tuple(node.input_shape):
             _disagree(name, f"{tuple(node.input_shape)}", given, sources[0])
     elif isinstance(node, ir.Conv):
         conv_output(name, node, given)
@@ -219,7 +222,7 @@ def _check(network: ir.Network, name: str, node: ir.Node, sources: list[str], sh
         if given != tuple(node.shape):
             _disagree(name, f"{tuple(node.shape)}", given, sources[0])
     else:
-        for parameter in _parameters(node):
+        for parameter in parameters(node):
             try:
                 fits = np.broadcast_shapes(parameter.shape, given) == given
             except ValueError:
