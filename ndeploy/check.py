@@ -18,7 +18,7 @@ from ndeploy.fixed import DECAY_ONE, STATE_MAX, STATE_SHIFT, IntArray
 from ndeploy.ir.diagnostic import Diagnostic
 from ndeploy.ir.program import Population, Program
 from ndeploy.neurons import BINARY, Compare, Input, Parameter
-from ndeploy.realise import index_sizes
+from ndeploy.realise import index_sizes, realise
 from ndeploy.target import Limit, Target, unknown_limits
 
 FEATURE = "ND403"
@@ -216,12 +216,13 @@ def weight_exponent(program: Program, target: Target) -> Iterator[Fault]:
 
 def delay(program: Program, target: Target) -> Iterator[Fault]:
     """The delay is longer than the target stores; a projection of d chip steps stores d - 1 and its synapses' own"""
-    for j in program.projections:
-        stored = stored_delay(j.delay, j.delays)
-        if _beyond(stored, target.widths.delay):
+    stored = [(f"projection '{j.name}'", stored_delay(j.delay, j.delays)) for j in program.projections]
+    stored += [(f"product '{x.name}'", max(x.delay - realise(x).chip_steps, 0)) for x in program.products]
+    for subject, steps in stored:
+        if _beyond(steps, target.widths.delay):
             yield Fault(
-                f"projection '{j.name}'",
-                f"stored delay {stored}",
+                subject,
+                f"stored delay {steps}",
                 f"{target.widths.delay.value} chip steps",
                 "relay the message through a population on the way, or shorten the skip it balances",
             )

@@ -48,6 +48,13 @@ class SynapseFormat:
         of_full = self._rounded(np.asarray(self.block, dtype=np.int64))
         return np.asarray(full * of_full + np.where(rest > 0, self._rounded(rest), 0), dtype=np.int64)
 
+    def least_bits(self, synapses: IntArray) -> IntArray:
+        """Bits that no distribution of an axon's synapses over blocks and cores can go below."""
+        n = np.asarray(synapses, dtype=np.int64)
+        blocks = -(-n // self.block) if self.block else np.minimum(n, 1)
+        bits = n * self.synapse + blocks * self.header
+        return np.asarray(-(-bits // self.unit) * self.unit, dtype=np.int64)
+
     def _rounded(self, synapses: IntArray) -> IntArray:
         bits = synapses * self.synapse + self.header
         return np.asarray(-(-bits // self.unit) * self.unit, dtype=np.int64)

@@ -152,14 +152,14 @@ def host_operations(program: Program) -> tuple[Operation, ...]:
 def lower_bound(units: Units, pieces: tuple[Piece, ...], capacity: Capacity) -> tuple[int, str]:
     """Cores that no placement can go below, and the resource that says so.
 
-    Per resource the least any placement takes in all, divided by what a core holds: neurons; weights without headers
-    and indices; one in-axon for each source neuron of each link; distinct configurations.
+    Per resource the least any placement takes in all, divided by what a core holds: neurons; synaptic memory as packed,
+    with no axon's synapses parted; one in-axon for each source neuron of each link; distinct configurations.
     """
     totals = {
         "neurons": (sum(unit.size for unit in units.units), capacity.neurons),
         "synaptic memory": (sum(link.least_bits() for unit in units.units for link in unit.links), capacity.memory),
         "in-axons": (
-            sum(link.load(link.whole).axons for unit in units.units for link in unit.links),
+            sum(link.axons(link.whole) for unit in units.units for link in unit.links),
             capacity.in_axons,
         ),
         "neuron configurations": (
@@ -204,8 +204,8 @@ def _chips(cores: int, target: Target) -> int:
 
 def _sums(units: Units, pieces: tuple[Piece, ...], hosted: Mapping[str, int]) -> tuple[dict[str, int], dict[str, int]]:
     """Out-axons and neurons by population and product."""
-    axons: dict[str, int] = {name: n for name, n in hosted.items() if name in units.owner}
-    sizes: dict[str, int] = {name: n for name, n in units.hosted.items() if name in units.owner}
+    axons = {units.owner[name]: n for name, n in hosted.items()}
+    sizes = {units.owner[name]: n for name, n in units.hosted.items()}
     for piece in pieces:
         owner = units.owner[piece.unit]
         axons[owner] = axons.get(owner, 0) + piece.out_axons
@@ -220,7 +220,7 @@ def place(program: Program, target: Target) -> Placed:
     """
     units = units_of(program, target)
     if not target.placed:
-        bits = sum(link.least_bits() for unit in units.units for link in unit.links)
+        bits = sum(link.weight_bits() for unit in units.units for link in unit.links)
         note = f"{target.name} has no cores: nothing was placed, cores and chips are 0"
         return Placed(
             target.name,

@@ -42,6 +42,11 @@ def out_axons(units: Units, boxes: Mapping[str, tuple[Box, ...]]) -> tuple[dict[
     hosted = dict.fromkeys(units.hosted, 0)
     owner: dict[str, IntArray] = {}
     sizes = {name: np.array([volume(box) for box in boxes[name]], dtype=np.int64) for name in by_name}
+    for name, times in units.to_processor.items():
+        if name in hosted:
+            hosted[name] += times * units.hosted[name]
+        else:
+            count[name] += times * sizes[name]
     for unit in units.units:
         for link in unit.links:
             source = by_name.get(link.source)

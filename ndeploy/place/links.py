@@ -75,20 +75,36 @@ class Link(ABC):
         return False
 
     @abstractmethod
+    def synapses(self, box: Box) -> int:
+        """Synapses onto a box."""
+
+    @abstractmethod
+    def axon_sizes(self, box: Box) -> tuple[IntArray, IntArray]:
+        """Weights stored for each in-axon of a box, as (distinct numbers, how many axons have each); 0 is no axon."""
+
+    def axons(self, box: Box) -> int:
+        """In-axons: source neurons with a synapse into the box."""
+        n, times = self.axon_sizes(box)
+        return int(times[n > 0].sum())
+
     def load(self, box: Box) -> Load:
         """What the synapses onto a box take."""
+        n, times = self.axon_sizes(box)
+        return Load(self.synapses(box), self.axons(box), int((self.format.axon_bits(n) * times).sum()))
+
+    def least_bits(self) -> int:
+        """Synaptic memory that no placement of the whole link can go below."""
+        n, times = self.axon_sizes(self.whole)
+        return int((self.format.least_bits(n) * times).sum())
+
+    def weight_bits(self) -> int:
+        """Bits of the weights alone, each stored once."""
+        n, times = self.axon_sizes(self.whole)
+        return int((n * times).sum()) * self.format.weight
 
     @abstractmethod
     def reach(self, box: Box) -> BoolArray:
         """Which source neurons (flat, C order) have a synapse into the box; not asked of exclusive links."""
-
-    def least_bits(self) -> int:
-        """Bits that no layout can go below: the stored weights without headers or indices."""
-        return self.stored() * (self.format.weight + self.format.delay + self.format.tag)
-
-    def stored(self) -> int:
-        """Weights that must be stored once at least."""
-        return self.load(self.whole).synapses
 
 
 # -- separable links ---------------------------------------------------------------------------------------------------
@@ -134,20 +150,17 @@ class Separable(Link):
         """Per axis the pairs of each source coordinate."""
         return [axis.counts(start, stop) for axis, (start, stop) in zip(self.axes, box, strict=True)]
 
-    def load(self, box: Box) -> Load:
-        counts = self.counts(box)
-        synapses = math.prod(int(c.sum()) for c in counts)
-        axons = math.prod(int(np.count_nonzero(c)) for c in counts)
-        return Load(synapses, axons, self.bits(counts))
+    def synapses(self, box: Box) -> int:
+        return math.prod(int(c.sum()) for c in self.counts(box))
 
-    def bits(self, counts: list[IntArray]) -> int:
-        """Synaptic memory: an axon's number of synapses is a product over the axes, and few products are distinct."""
+    def axon_sizes(self, box: Box) -> tuple[IntArray, IntArray]:
+        """A source neuron's number of synapses is a product over the axes, and few products are distinct."""
         values, times = np.ones(1, dtype=np.int64), np.ones(1, dtype=np.int64)
-        for c in counts:
+        for c in self.counts(box):
             distinct, repeated = np.unique(c, return_counts=True)
             values = np.multiply.outer(values, distinct).reshape(-1)
             times = np.multiply.outer(times, repeated).reshape(-1)
-        return int((self.format.axon_bits(values) * times).sum())
+        return values, times
 
     def reach(self, box: Box) -> BoolArray:
         shape = reduce(np.logical_and.outer, [c > 0 for c in self.counts(box)])
@@ -159,14 +172,14 @@ class SharedConv(Separable):
     """A convolution whose kernel is stored once a core for the output channels the core holds. kernel: taps."""
 
     kernel: int
-    weights: int
 
-    def bits(self, counts: list[IntArray]) -> int:
+    def axon_sizes(self, box: Box) -> tuple[IntArray, IntArray]:
         """Axis 0 is the channels: each input channel stores its taps for every output channel of its group."""
-        return int(self.format.axon_bits(counts[0] * self.kernel).sum())
+        return np.unique(self.counts(box)[0] * self.kernel, return_counts=True)
 
-    def stored(self) -> int:
-        return self.weights
+    def axons(self, box: Box) -> int:
+        """Every source neuron has its own in-axon, though they share the weights."""
+        return math.prod(int(np.count_nonzero(c)) for c in self.counts(box))
 
 
 # -- other links -------------------------------------------------------------------------------------------------------
@@ -188,16 +201,13 @@ class Listed(Link):
         inside[index] = True
         return self.source_index[inside[self.target]]
 
-    def load(self, box: Box) -> Load:
-        sources = self._sources(box)
-        per_axon = np.bincount(sources, minlength=self.sources)
-        repeated = np.bincount(per_axon)  # repeated[n]: axons with n synapses
+    def synapses(self, box: Box) -> int:
+        return int(self._sources(box).size)
+
+    def axon_sizes(self, box: Box) -> tuple[IntArray, IntArray]:
+        repeated = np.bincount(np.bincount(self._sources(box), minlength=self.sources))  # [n]: axons of n synapses
         n = np.flatnonzero(repeated)
-        return Load(
-            sources.size,
-            int(repeated[1:].sum()),
-            int((self.format.axon_bits(n) * repeated[n]).sum()),
-        )
+        return n, repeated[n]
 
     def reach(self, box: Box) -> BoolArray:
         flags = np.zeros(self.sources, dtype=np.bool_)
@@ -211,9 +221,11 @@ class Exclusive(Link):
 
     each: int
 
-    def load(self, box: Box) -> Load:
-        axons = volume(box) * self.each
-        return Load(axons, axons, axons * int(self.format.axon_bits(np.ones(1, dtype=np.int64))[0]))
+    def synapses(self, box: Box) -> int:
+        return volume(box) * self.each
+
+    def axon_sizes(self, box: Box) -> tuple[IntArray, IntArray]:
+        return np.ones(1, dtype=np.int64), np.full(1, volume(box) * self.each, dtype=np.int64)
 
     @property
     def exclusive(self) -> bool:

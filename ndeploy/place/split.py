@@ -141,7 +141,7 @@ def _cut(unit: Unit, box: Box, order: tuple[int, ...], capacity: Capacity) -> It
 
 def _cannot_split(unit: Unit, box: Box, capacity: Capacity) -> RefusedError:
     found = need(unit, box).excess(capacity) or ("core", 0, 0)
-    worst = max(unit.links, key=lambda link: link.load(box).bits, default=None)
+    worst = max(unit.links, key=lambda link: link.axons(box), default=None)
     of = f", most of it for '{worst.name}'" if worst else ""
     at = tuple(start for start, _ in box)
     return RefusedError(

@@ -49,12 +49,14 @@ class Unit:
 
 @dataclass(frozen=True, eq=False)
 class Units:
-    """units: in program order; hosted: names of the input populations and their sizes; owner: by unit, the name of
-    the population or product it belongs to."""
+    """units: in program order; hosted: what is not on neurocores but sends to them (inputs, embedded products) and
+    its size; owner: by unit, the population or product it belongs to; to_processor: by unit, how many embedded
+    products its neurons send their messages to."""
 
     units: tuple[Unit, ...]
     hosted: Mapping[str, int] = field(default_factory=dict)
     owner: Mapping[str, str] = field(default_factory=dict)
+    to_processor: Mapping[str, int] = field(default_factory=dict)
 
 
 def _grid(population: Population, incoming: list[Projection]) -> tuple[int, ...]:
@@ -101,7 +103,7 @@ def _link(projection: Projection, grid: tuple[int, ...], target: Target) -> Link
         axes = _conv_axes(synapses)
         if target.packing.conv_weight_sharing:
             kernel = int(np.prod(synapses.weight.shape[2:]))
-            return SharedConv(name, source, n_in, grid, run, axes, (0, 1, 2), kernel, synapses.weight.size)
+            return SharedConv(name, source, n_in, grid, run, axes, (0, 1, 2), kernel)
         return Separable(name, source, n_in, grid, indexed, axes, (0, 1, 2))
     to, origin, _ = synapses.to_coo()
     if np.any(to[1:] < to[:-1]):
@@ -206,6 +208,7 @@ def units_of(program: Program, target: Target) -> Units:
     for projection in program.projections:
         incoming[projection.target].append(projection)
     extra: list[Unit] = []
+    to_processor: dict[str, int] = {}
     onto: dict[str, list[Link]] = {p.name: [] for p in program.populations}
     for product in program.products:
         if product.realisation == "embedded":
@@ -214,6 +217,9 @@ def units_of(program: Program, target: Target) -> Units:
             fmt = synapse_format(1, 0, population.size, target.packing)
             onto[product.target].append(Exclusive(product.name, name, population.size, population.shape, fmt, 1))
             hosted[name] = population.size
+            owner[name] = product.name
+            for operand in (product.left, product.right):
+                to_processor[operand] = to_processor.get(operand, 0) + 1
             continue
         made, link = _product_units(product, program, target)
         extra += made
@@ -226,4 +232,4 @@ def units_of(program: Program, target: Target) -> Units:
             links = [_link(j, grid, target) for j in incoming[population.name]]
             links += [replace(link, grid=grid) for link in onto[population.name]]
             placed.append(_population_unit(population, links, grid))
-    return Units((*placed, *extra), hosted, owner)
+    return Units((*placed, *extra), hosted, owner, to_processor)
