@@ -6,6 +6,7 @@ storage, virtual), loops of groups, types other than numbers and text, and anyth
 
 from __future__ import annotations
 
+import io
 import math
 from pathlib import Path
 from typing import Any
@@ -25,15 +26,16 @@ Tree = dict[str, Any]
 """Groups are dictionaries; datasets are numpy arrays (also of no axes) or texts."""
 
 
-def read_tree(path: Path, root: str = "/") -> Tree:
-    """The tree below `root`.
+def read_tree(source: Path | bytes, root: str = "/") -> Tree:
+    """The tree below `root` of a file, or of a file's bytes.
 
     Raises UsageError ND101 (no such file), ND110 (no HDF5, or damaged), ND111 (refused content, over the bounds).
     """
-    if not path.is_file():
+    path = source if isinstance(source, Path) else Path("<bytes>")
+    if isinstance(source, Path) and not source.is_file():
         raise UsageError("ND101", f"'{path}' is not a readable file", help="check the path")
     try:
-        with h5py.File(path, "r") as file:
+        with h5py.File(source if isinstance(source, Path) else io.BytesIO(source), "r") as file:
             group = file.get(root)
             if not isinstance(group, h5py.Group):
                 raise UsageError(

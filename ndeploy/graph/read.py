@@ -27,15 +27,16 @@ Edge = tuple[str, str]
 DECODES = ("sum", "last", "max", "none")
 
 
-def read_nir(path: Path, settings: Settings | None = None) -> ir.Network:
-    """The network in a NIR file, shapes inferred and checked, parameters broadcast to their neuron's shape.
+def read_nir(source: Path | bytes, settings: Settings | None = None) -> ir.Network:
+    """The network in a NIR file (or in its bytes), shapes inferred and checked, parameters broadcast to their neuron's shape.
 
     settings: answers what NIR leaves open (dt, integrator, reset, ...; steps); what a file of ndeploy states itself
     comes next. Raises UsageError ND101 (no file), ND110 (no HDF5), ND111 (hostile content), ND112 (bad fields),
     ND113 (unknown node type), ND202 (shapes), ND304 (not finite), and RefusedError ND201.
     """
     settings = settings if settings is not None else Settings()
-    file = read_tree(path)
+    file = read_tree(source)
+    path = source if isinstance(source, Path) else Path("network")
     tree = file.get("node")
     if not isinstance(tree, dict) or "type" not in tree:
         raise UsageError(
