@@ -1,4 +1,4 @@
-"""What our process models, and Lava's own when they run for us, do around their arithmetic: record, and wait their turn.
+"""What our process models, and Lava's own when they run for us, do around their arithmetic: record, wait their turn.
 
 `Gate` is mixed in before a process model. It never computes: it calls the model's own `run_spk`, notes what was sent
 and what the state is afterwards and, where the plan says so ("held"), starts the model at its population's offset only,
@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import time
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -38,7 +37,7 @@ class Heartbeat:
 class Duty:
     """What a population's process model has to do besides computing.
 
-    record: trace files by name ("message" or a state variable), (samples, steps, neurons), made beforehand.
+    record: open trace files by name ("message" or a state variable), (samples, steps, neurons).
     ports: in-ports; held: see the module; heartbeat: of the one model that reports progress.
     """
 
@@ -47,7 +46,7 @@ class Duty:
     schedule: Schedule
     ports: tuple[str, ...]
     variables: tuple[str, ...]
-    record: dict[str, Path] = field(default_factory=dict)
+    record: dict[str, IntArray] = field(default_factory=dict)
     held: bool = False
     heartbeat: Heartbeat | None = None
 
@@ -58,7 +57,6 @@ class Gate:
     def __init__(self, proc_params: Any) -> None:
         super().__init__(proc_params)  # type: ignore[call-arg]
         self._duty: Duty = proc_params[KEY]
-        self._files: dict[str, IntArray] = {}
         self._sent: Any = None
         self._send: Any = None
         self._waiting: dict[str, Any] = {}
@@ -66,7 +64,6 @@ class Gate:
 
     def _open(self) -> None:
         """On the first step: the ports exist only now."""
-        self._files = {name: np.load(path, mmap_mode="r+") for name, path in self._duty.record.items()}
         port: Any = self.s_out  # type: ignore[attr-defined]
         self._send = port.send
 
@@ -124,6 +121,6 @@ class Gate:
             setattr(self, name, np.zeros_like(getattr(self, name)))
 
     def _record(self, moment: Moment) -> None:
-        for name, file in self._files.items():
+        for name, file in self._duty.record.items():
             value = self._sent if name == "message" else getattr(self, name)
             file[moment.sample, moment.step] = np.asarray(value).reshape(-1)

@@ -203,7 +203,7 @@ class Network:
             schedule=self._schedule,
             ports=("a_in", "a_in2") if own else ports,
             variables=VARIABLES.get(assignment.process, ()),
-            record={variable: path for (name, variable), path in self._files.items() if name == population.name},
+            record={variable: file for (name, variable), file in self._files.items() if name == population.name},
             held=own or assignment.held,
             heartbeat=self._heartbeat,
         )

@@ -182,7 +182,7 @@ def delta(population: Population) -> Arguments:
     return arguments
 
 
-# -- synapses -----------------------------------------------------------------------------------------------------------
+# -- synapses ---------------------------------------------------------------------------------------------------------
 
 
 def largest_sums(synapses: Synapses) -> tuple[int, int]:

@@ -60,10 +60,15 @@ class Schedule:
         return (self.samples - 1) * self.window + latency + (self.steps - 1) * self.period + 1
 
 
+def longest_delay(projection: Projection) -> int:
+    """Largest delay of its synapses, in chip steps."""
+    extra = 0 if projection.delays is None or not projection.delays.size else int(np.max(projection.delays))
+    return projection.delay + extra
+
+
 def projection_lag(program: Program, projection: Projection) -> int:
     """Largest lag of its synapses, in model steps."""
-    extra = 0 if projection.delays is None or not projection.delays.size else int(np.max(projection.delays))
-    return lag(program, projection.source, projection.target, projection.delay + extra)
+    return lag(program, projection.source, projection.target, longest_delay(projection))
 
 
 def product_lag(program: Program, product: Product) -> int:
@@ -79,16 +84,9 @@ def window_of(program: Program) -> int:
     the next sample waits until the last message in flight has arrived.
     """
     busy = program.steps * program.period
-    lags = [projection_lag(program, p) for p in program.projections] + [
-        product_lag(program, p) for p in program.products
-    ]
+    lags = [projection_lag(program, p) for p in program.projections]
+    lags += [product_lag(program, p) for p in program.products]
     if not any(lags):
         return busy
-    longest = max(
-        [
-            p.delay + (int(np.max(p.delays)) if p.delays is not None and p.delays.size else 0)
-            for p in program.projections
-        ]
-        + [p.delay for p in program.products]
-    )
-    return busy + program.latency + longest
+    delays = [longest_delay(p) for p in program.projections] + [p.delay for p in program.products]
+    return busy + program.latency + max(delays)

@@ -14,7 +14,8 @@ from ndeploy.neurons import CubaLi, CubaLif, TernaryLif
 
 Wanted = Mapping[str, Sequence[str]]
 """What to record: by population "message" and names of state variables."""
-Files = dict[tuple[str, str], Path]
+Files = dict[tuple[str, str], IntArray]
+"""Open trace files, mapped into memory and shared with child processes, by population and variable."""
 
 
 def _type(population: Population, variable: str) -> type:
@@ -26,16 +27,21 @@ def _type(population: Population, variable: str) -> type:
 
 
 def create(folder: Path, program: Program, wanted: Wanted, samples: int) -> Files:
-    """Make the files and their index."""
+    """Make the files and their index.
+
+    They are opened here, once: parsing a .npy header in several threads at once can fail in CPython 3.11
+    (python/cpython issue 106905).
+    """
+    index = []
     files: Files = {}
     for name, variables in wanted.items():
         population = program.population(name)
         for variable in variables:
             path = folder / f"trace{len(files)}.npy"
             shape = (samples, program.steps, population.size)
-            np.lib.format.open_memmap(path, mode="w+", dtype=_type(population, variable), shape=shape)  # type: ignore[no-untyped-call]
-            files[name, variable] = path
-    index = [[name, variable, path.name] for (name, variable), path in files.items()]
+            kind = _type(population, variable)
+            files[name, variable] = np.lib.format.open_memmap(path, mode="w+", dtype=kind, shape=shape)  # type: ignore[no-untyped-call]
+            index.append([name, variable, path.name])
     (folder / "traces.json").write_text(json.dumps(index))
     return files
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import shutil
 import signal
 import sys
 import threading
@@ -53,7 +54,7 @@ class Worker:
 
     def start(self) -> bool:
         """Import what is needed; tell what was found."""
-        if sys.version_info < (3, 10):
+        if sys.version_info < (3, 10):  # noqa: UP036 - the interpreter is the user's
             self.tell(event="missing", what=f"Python 3.10 or later (this is {sys.version.split()[0]})")
             return False
         try:
@@ -110,6 +111,7 @@ class Worker:
             from ndeploy.targets._lava.cleanup import remove_segments, segments_of
 
             remove_segments(segments_of([os.getpid()]))
+            shutil.rmtree(self._setup["folder"], ignore_errors=True)
             if os.getpgrp() == os.getpid():
                 os.killpg(os.getpid(), signal.SIGKILL)
             os._exit(1)

@@ -20,7 +20,7 @@ from ndeploy.neurons import Input
 
 
 class Partition(AbstractProcess):
-    """program; samples side by side; files: trace paths by (population, variable); sizes of the input messages.
+    """program; samples side by side; files: open trace files by (population, variable).
 
     All input populations arrive on one port, one after the other, samples first: (samples * all input neurons,).
     """
@@ -41,7 +41,7 @@ class PartitionModel(PyLoihiProcessModel):  # type: ignore[misc]
 
     def __init__(self, proc_params: Any) -> None:
         super().__init__(proc_params)
-        self._files = {key: np.load(path, mmap_mode="r+") for key, path in proc_params["files"].items()}
+        self._files = proc_params["files"]
         self._samples = proc_params["samples"]
         self._inputs = [p for p in proc_params["program"].populations if isinstance(p.neuron, Input)]
         self._arithmetic = Arithmetic(proc_params["program"], self._samples, self._record)
