@@ -19,7 +19,7 @@ from ndeploy.ir.diagnostic import Diagnostic
 from ndeploy.ir.program import Population, Program
 from ndeploy.neurons import BINARY, Compare, Input, Parameter
 from ndeploy.realise import index_sizes, realise
-from ndeploy.target import Limit, Target, unknown_limits
+from ndeploy.target import Limit, Target, unknown_limits, validate
 
 FEATURE = "ND403"
 WIDTH = "ND411"
@@ -353,8 +353,9 @@ def check(program: Program, target: Target) -> tuple[Diagnostic, ...]:
     """Refuse what the target cannot do; say what could not be checked.
 
     Raises RefusedError ND403 (a feature the target lacks) or ND411 (a value too wide): the first fault in full, the
-    others by name. Returns warnings: ND420 where limits of the chip are not public.
+    others by name; UsageError ND410 where the target's own data are not whole. Returns warnings: ND420 where limits of the chip are not public.
     """
+    validate(target)
     faults = [(code, message(rule), fault) for code, rule in CONSTRAINTS for fault in rule(program, target)]
     if faults:
         code, text, fault = faults[0]
