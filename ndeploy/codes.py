@@ -145,9 +145,9 @@ CODES: dict[str, Code] = {
     # -- 5xx data --------------------------------------------------------------------------------------------------
     "ND501": Code("bad data file", "The data is not an .npz with an array `x`, or cannot be read."),
     "ND502": Code("data does not match the network", "The array's shape or type is not what the network takes."),
-    "ND503": Code("empty data", "The data holds no samples."),
+    "ND503": Code("empty data", "The data holds no samples: the first axis of x counts them and has length zero."),
     # -- 6xx runners and Lava --------------------------------------------------------------------------------------
-    "ND601": Code("unknown runner", "Runners are sim, lava and board."),
+    "ND601": Code("unknown runner", "Runners are sim, oracle, and what the files in targets/ bring, such as lava."),
     "ND602": Code("no such interpreter", "The interpreter named for the Lava worker is no executable Python."),
     "ND603": Code(
         "Lava is missing",

@@ -10,14 +10,6 @@ from ndeploy.realise import realise
 
 
 @dataclass(frozen=True)
-class EmbeddedOp:
-    """An operation that runs beside the neurocores. multiplies: multiply-accumulates a model step."""
-
-    name: str
-    multiplies: int
-
-
-@dataclass(frozen=True)
 class Summary:
     """parameters: stored weights, shared ones once. weight_bits_mean: over parameters, 0 without any.
     weight_memory_bytes: their mantissas alone, without the indices a chip stores beside them. synapses: shared weights
@@ -32,7 +24,6 @@ class Summary:
     weight_bits_mean: float
     weight_memory_bytes: int
     chip_steps_per_sample: int
-    embedded_ops: tuple[EmbeddedOp, ...]
 
 
 def summarise(program: Program) -> Summary:
@@ -50,9 +41,4 @@ def summarise(program: Program) -> Summary:
         weight_bits_mean=bits / parameters if parameters else 0.0,
         weight_memory_bytes=math.ceil(bits / 8),
         chip_steps_per_sample=program.chip_steps_per_sample,
-        embedded_ops=tuple(
-            EmbeddedOp(product.name, realised[product.name].multiplies)
-            for product in program.products
-            if product.realisation == "embedded"
-        ),
     )

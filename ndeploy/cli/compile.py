@@ -109,7 +109,6 @@ def make_artifact(model: Path, asked: CompileOptions, compiled: Compiled, networ
 
     from ndeploy import __version__
     from ndeploy.artifact import Artifact, sha256
-    from ndeploy.place import summarise
 
     calibration = None
     if asked.calibration is not None:
@@ -130,13 +129,11 @@ def make_artifact(model: Path, asked: CompileOptions, compiled: Compiled, networ
         "diagnostics": [asdict(diagnostic) for diagnostic in compiled.diagnostics],
         "toolchain": {"ndeploy": __version__, **{name: version(name) for name in ("numpy", "nir", "torch")}},
     }
-    return Artifact(compiled.program, summarise(compiled.placed), network, meta)
+    return Artifact(compiled.program, compiled.placed.summary(), network, meta)
 
 
 def fields(path: Path, digest: str, made: Artifact, emit_nir: Path | None) -> dict[str, Any]:
     """The object of `--json`."""
-    from dataclasses import asdict
-
     from ndeploy.summary import summarise
 
     summary = summarise(made.program)
@@ -146,7 +143,7 @@ def fields(path: Path, digest: str, made: Artifact, emit_nir: Path | None) -> di
         "family": made.meta["family"],
         "parameters": summary.parameters,
         "weight_bits_mean": summary.weight_bits_mean,
-        "weight_memory_bytes": summary.weight_memory_bytes,
+        "weight_memory_bytes": made.placement["weight_memory_bytes"],
         "neurons": summary.neurons,
         "synapses": summary.synapses,
         "populations": summary.populations,
@@ -157,7 +154,7 @@ def fields(path: Path, digest: str, made: Artifact, emit_nir: Path | None) -> di
         "period": made.program.period,
         "mode": made.program.mode,
         "chip_steps_per_sample": summary.chip_steps_per_sample,
-        "embedded_ops": [asdict(op) for op in summary.embedded_ops],
+        "embedded_ops": made.placement["embedded_ops"],
         "settings": made.meta["settings"],
         "diagnostics": made.meta["diagnostics"],
         "emitted_nir": None if emit_nir is None else str(emit_nir),

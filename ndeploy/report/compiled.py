@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from ndeploy.artifact import Artifact
 from ndeploy.report import style
-from ndeploy.summary import Summary, summarise
+from ndeploy.summary import summarise
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -27,7 +27,7 @@ def report(path: Path, digest: str, made: Artifact) -> list[RenderableType]:
         "time": f"{program.steps} model steps of {program.period} chip steps, {program.mode}: "
         f"{summary.chip_steps_per_sample} chip steps a sample",
         "on the chip": _placed(made),
-        "beside the neurocores": _embedded(summary),
+        "beside the neurocores": _embedded(made),
         "written": f"{path}  (sha256 {digest[:16]}...)",
     }
     return [
@@ -40,13 +40,18 @@ def report(path: Path, digest: str, made: Artifact) -> list[RenderableType]:
 
 def _placed(made: Artifact) -> str:
     placement = made.placement
-    if placement["cores"] is None:
+    if not placement["cores"]:
         return "no cores: this target is not laid out"
-    cores, bound, chips = placement["cores"], placement["cores_lower_bound"], placement["chips"]
-    return f"{cores} cores (at least {bound} are needed), {chips} chip{'' if chips == 1 else 's'}"
+    cores, chips = placement["cores"], placement["chips"]
+    return (
+        f"{cores} core{'' if cores == 1 else 's'} (lower bound {placement['cores_lower_bound']}, set by "
+        f"{placement['bound_by']}), {chips} chip{'' if chips == 1 else 's'}, "
+        f"{style.size_in_bytes(placement['weight_memory_bytes'])} of synaptic memory"
+    )
 
 
-def _embedded(summary: Summary) -> str:
-    if not summary.embedded_ops:
+def _embedded(made: Artifact) -> str:
+    operations = made.placement["embedded_ops"]
+    if not operations:
         return "nothing: all runs on neurocores"
-    return ", ".join(f"{op.name} ({style.si(op.multiplies)} multiplies a model step)" for op in summary.embedded_ops)
+    return ", ".join(f"{op['name']} ({style.si(op['multiply_accumulates'])} multiplies a sample)" for op in operations)
