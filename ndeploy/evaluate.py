@@ -125,5 +125,6 @@ def _added(parts: Iterable[Mapping[str, Mapping[str, int]]]) -> dict[str, dict[s
 
 
 def mean_per_sample(counts: Mapping[str, IntArray]) -> float:
-    """Events of one kind a sample, summed over everything that counts them."""
-    return float(sum(value.mean() for value in counts.values()))
+    """Events of one kind a sample: the exact sum over everything that counts them, divided once."""
+    samples = max((len(value) for value in counts.values()), default=0)
+    return sum(int(value.sum()) for value in counts.values()) / samples if samples else 0.0

@@ -10,6 +10,7 @@ from ndeploy import __version__
 from ndeploy.cli import guard
 from ndeploy.cli.compile import compile_command
 from ndeploy.cli.doctor import doctor_command
+from ndeploy.cli.energy import energy_command
 from ndeploy.cli.explain import explain_command
 from ndeploy.cli.inspect import inspect_command
 from ndeploy.cli.run import run_command
@@ -28,6 +29,7 @@ app = typer.Typer(
 app.command("compile")(compile_command)
 app.command("run")(run_command)
 app.command("verify")(verify_command)
+app.command("energy")(energy_command)
 app.command("inspect")(inspect_command)
 app.add_typer(targets_app)
 app.command("explain")(explain_command)

@@ -11,7 +11,6 @@ from ndeploy.cli import console, guard, options
 
 if TYPE_CHECKING:
     from ndeploy.artifact import Artifact
-    from ndeploy.ir.network import Network
     from ndeploy.pipeline import Compiled, CompileOptions
 
 ATTENTION = ("parallel", "streamed", "embedded")
@@ -49,6 +48,7 @@ def compile_command(
     settings = options.settings(set_)
     path = output if output is not None else default_output(model, target)
     from ndeploy import artifact, atomic, plugins
+    from ndeploy.graph.write import nir_bytes
     from ndeploy.pipeline import CompileOptions, compile_model
 
     plugins.target(target)
@@ -67,7 +67,7 @@ def compile_command(
     with console.progress(f"compiling {model.name}") as progress:
         compiled = compile_model(model, asked, progress)
         progress("writing")
-        network = network_bytes(compiled.network)
+        network = nir_bytes(compiled.network)
         made = make_artifact(model, asked, compiled, network)
         digest = artifact.save(made, path)
         if emit_nir is not None:
@@ -88,18 +88,6 @@ def default_output(model: Path, target: str) -> Path:
     for suffix in (".tar", ".pth", ".pt", ".nir", ".net", ".onnx", ".h5", ".hdf5"):
         stem = stem.removesuffix(suffix)
     return Path(f"{stem or 'model'}.{target}.ndp")
-
-
-def network_bytes(network: Network) -> bytes:
-    """The network as a NIR file's bytes."""
-    import tempfile
-
-    from ndeploy.graph.write import write_nir
-
-    with tempfile.TemporaryDirectory(prefix="ndeploy-") as folder:
-        path = Path(folder) / "network.nir"
-        write_nir(network, path)
-        return path.read_bytes()
 
 
 def make_artifact(model: Path, asked: CompileOptions, compiled: Compiled, network: bytes) -> Artifact:
