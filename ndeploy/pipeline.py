@@ -136,7 +136,8 @@ def _quantise(state: _State) -> _State:
         raise UsageError(
             "ND205", f"unknown quantisation method '{state.options.method}'", help=f"choose one of {', '.join(known)}"
         )
-    given = {
+    assert state.network is not None
+    given = _stated_input(state.network) | {
         key: float(value)
         for key in ("input_bits", "input_scale", "input_signed")
         if (value := state.settings.get(key, float, default=None)) is not None
@@ -152,6 +153,18 @@ def _quantise(state: _State) -> _State:
     )
     quantised = known[state.options.method].quantize(request, state.progress)
     return replace(state, quantised=quantised, diagnostics=state.diagnostics + quantised.diagnostics)
+
+
+def _stated_input(network: Network) -> dict[str, float]:
+    """What the network itself says of its input's payload: one that comes quantised takes whole numbers as they are."""
+    from ndeploy.ir.network import Input
+
+    stated = [node for node in network.nodes.values() if isinstance(node, Input) and node.whole is not None]
+    if not stated or stated[0].whole is None:
+        return {}
+    low, high = stated[0].whole
+    bits = max(1, high.bit_length(), (-low - 1).bit_length() if low < 0 else 0)
+    return {"input_bits": bits, "input_scale": stated[0].unit, "input_signed": float(low < 0)}
 
 
 def _check(state: _State) -> _State:

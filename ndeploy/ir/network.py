@@ -26,9 +26,15 @@ class Node:
 
 @dataclass(frozen=True, eq=False)
 class Input(Node):
-    """One input of the network. shape: a sample's, without time."""
+    """One input of the network. shape: a sample's, without time.
+
+    whole: (low, high) where the network takes whole numbers as they are (networks that come quantised), None for real
+    values; unit: the real value of 1.
+    """
 
     shape: tuple[int, ...]
+    whole: tuple[int, int] | None = None
+    unit: float = 1.0
 
 
 @dataclass(frozen=True, eq=False)
