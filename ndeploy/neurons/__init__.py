@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import pkgutil
+from typing import get_origin
 
 from ndeploy.neurons.base import BINARY, SILENT, Input, Message, Neuron, Parameter, State
 from ndeploy.neurons.cuba_li import CubaLi
@@ -19,7 +20,8 @@ def _scan() -> dict[str, type[Neuron]]:
     for info in pkgutil.iter_modules(__path__):
         module = importlib.import_module(f"{__name__}.{info.name}")
         for cls in vars(module).values():
-            if inspect.isclass(cls) and issubclass(cls, Neuron) and hasattr(cls, "kind"):
+            # Python 3.10 calls dict[str, int] a class
+            if inspect.isclass(cls) and get_origin(cls) is None and issubclass(cls, Neuron) and hasattr(cls, "kind"):
                 found[cls.kind] = cls
     return found
 
