@@ -37,7 +37,8 @@ class Choices:
     inputs: by input population. unit: by population with weighted inputs, the real value of one unit of its synaptic
     input, broadcasting to its shape. bits: weight bits by projection. weights: mantissas by projection, in the layout
     of its weight, where a method rounds otherwise than to nearest. shift: by readout population, the alignment of its
-    input to its state where it is not 6.
+    input to its state where it is not 6. exponent: by population, how many units of synaptic input (as a power of two)
+    one unit of its projections' mantissas is worth: room for biases and decays that are finer than the weights.
     """
 
     inputs: Mapping[str, InputCoding]
@@ -45,6 +46,7 @@ class Choices:
     bits: Mapping[str, int]
     weights: Mapping[str, npt.NDArray[np.int16]] = field(default_factory=dict)
     shift: Mapping[str, int] = field(default_factory=dict)
+    exponent: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,10 +2,10 @@
 
 Weights are symmetric, rounded to nearest. The unit s of a spiking neuron's synaptic input is the smallest that holds
 its largest weight, enlarged to s = theta / (G k) with k an integer: the threshold is then exactly 64 k and comparisons
-with it are exact (facts: Spikformer, 0 of 4e6 mismatches). Units are per channel (convolutions) or per neuron (dense) where
-the target can hold that many thresholds, per population otherwise, and always per population for readouts, whose
+with it are exact (facts: Spikformer, 0 of 4e6 mismatches). Units are per channel (convolutions) or per neuron (dense)
+where the target can hold that many thresholds, per population otherwise, and always per population for readouts, whose
 neurons are compared with one another. Where a range is exceeded, by proof for inputs of known width, on calibration
-data otherwise, the unit of that population is doubled until it is not.
+data otherwise, the unit of that population is made coarser until it is not.
 """
 
 from __future__ import annotations
@@ -42,7 +42,8 @@ from ndeploy.quantizer import Choices, Quantised, Request
 
 NAME = "uniform"
 CALIBRATION_SAMPLES = 64
-ROUNDS = 24
+ROUNDS = 40
+FINE_BITS = 12
 
 
 def _weighted(lowered: Lowered, population: RealPopulation) -> bool:
@@ -128,12 +129,31 @@ def _grouped(level: FloatArray, like: FloatArray, shape: tuple[int, ...]) -> Flo
     return full.reshape(shape[0], -1).min(axis=1).reshape(like.shape)
 
 
+def fine_exponent(request: Request, population: RealPopulation, unit: FloatArray) -> int:
+    """By which power of two the unit of the population's input is made finer than its weights.
+
+    A neuron whose current or membrane leaks by anything but halves rounds its state at every step, and a bias on its
+    current is a whole number of units: both want a threshold of about 2^12 units. Where the state is exact, 0.
+    """
+    model = population.model
+    if not isinstance(model, DiscreteNeuron) or not model.spiking:
+        return 0
+    exact = not model.has_current and bool(np.isin(np.asarray(model.beta), (0.0, 0.5, 1.0)).all())
+    if exact or any(q.target == population.name for q in request.lowered.products):
+        return 0
+    level = np.asarray(model.threshold / np.abs(model.input_gain * model.gain)) / unit
+    high = request.target.widths.weight_exponent_high.value
+    return max(0, min(FINE_BITS - int(np.ceil(np.log2(max(1.0, float(level.max()))))), 6 if high is None else high - 1))
+
+
 def _many_thresholds(request: Request, wanted: int) -> bool:
     limit = request.target.core.threshold_configurations
     return limit.value is None or wanted <= limit.value
 
 
-def _choices(request: Request, factors: Mapping[str, float], shifts: Mapping[str, int]) -> Choices:
+def _choices(
+    request: Request, factors: Mapping[str, float], shifts: Mapping[str, int], coarser: Mapping[str, int]
+) -> Choices:
     lowered = request.lowered
     payload = request.target.widths.payload.value
     inputs = {name: input_coding(name, request.calibration, request.input_settings, payload) for name in lowered.inputs}
@@ -141,12 +161,17 @@ def _choices(request: Request, factors: Mapping[str, float], shifts: Mapping[str
     bits = {p.name: request.bits for p in lowered.projections if not p.unit and p.integer is None}
     choices = Choices(inputs, {}, bits, shift=shifts)
     unit: dict[str, FloatArray] = {}
+    exponent: dict[str, int] = {}
     for population in topological(lowered):
         if _weighted(lowered, population):
             units = message_units(lowered, replace(choices, unit=unit))
             factor = factors.get(population.name, 1.0)
-            unit[population.name] = choose_unit(request, population, units, factor, population.name in readouts)
-    return replace(choices, unit=unit)
+            chosen = choose_unit(request, population, units, factor, population.name in readouts)
+            fine = fine_exponent(request, population, chosen) - coarser.get(population.name, 0)
+            if fine > 0:
+                exponent[population.name] = fine
+            unit[population.name] = np.asarray(chosen / 2.0 ** max(0, fine))
+    return replace(choices, unit=unit, exponent=exponent)
 
 
 def _exceeded(
@@ -183,9 +208,10 @@ def quantize(request: Request, progress: Callable[[str], None]) -> Quantised:
         raise RefusedError("ND301", f"{request.bits} weight bits", help="choose --bits between 2 and 8")
     factors: dict[str, float] = {}
     shifts: dict[str, int] = {}
+    coarser: dict[str, int] = {}
     sample = _calibration_sample(request.calibration)
     for round_ in range(ROUNDS):
-        choices = _choices(request, factors, shifts)
+        choices = _choices(request, factors, shifts, coarser)
         program = integerise(request.lowered, request.schedule, choices, request.name)
         ranges = input_ranges(program)
         worse, new_shifts = _exceeded(request, program, ranges, sample is not None)
@@ -196,6 +222,9 @@ def quantize(request: Request, progress: Callable[[str], None]) -> Quantised:
             return Quantised(program, choices, _unproved(program, ranges))
         shifts |= new_shifts
         for name, factor in worse.items():
+            if name in choices.exponent:
+                coarser[name] = coarser.get(name, 0) + 1
+                continue
             factors[name] = factors.get(name, 1.0) * max(factor, 1.0 + 1e-6)
     raise RefusedError(
         "ND302",

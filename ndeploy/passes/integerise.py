@@ -305,6 +305,8 @@ def _projection(
         unit = np.asarray(float(np.abs(p.synapses.weight).max()) * units[p.source])
     else:
         unit = np.asarray(units[p.target])
+    exponent = choices.exponent.get(p.target, 0)
+    unit = np.asarray(unit * 2.0**exponent)
     if p.name in choices.weights:
         weight = choices.weights[p.name]
         bits = choices.bits[p.name]
@@ -318,6 +320,7 @@ def _projection(
     return ir.Projection(
         synapses=layout(p.synapses, weight),
         weight_bits=bits,
+        exponent=exponent,
         scale=np.asarray(unit) if np.size(unit) > 1 else float(np.max(unit)),
         **common,  # type: ignore[arg-type]
     )
