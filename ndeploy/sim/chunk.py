@@ -1,0 +1,349 @@
+"""Evaluate some samples from the cleared state: layer by layer over all model steps, recurrent components step by step."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ndeploy.ir.program import Population
+from ndeploy.neurons import Input
+from ndeploy.sim.counts import message_counts, product_counts
+from ndeploy.sim.evaluators import Evaluator, evaluator, guaranteed
+from ndeploy.sim.layout import convert
+from ndeploy.sim.operators import INT32, Sent
+from ndeploy.sim.plan import Plan
+from ndeploy.sim.schedule import Component, Link, ProductLink
+
+Array = npt.NDArray[Any]
+IntArray = npt.NDArray[np.int64]
+Incoming = tuple[tuple[Link, ...], tuple[ProductLink, ...]]
+TILE_BYTES = 2**20
+"""Sums of one tile: small enough to stay in the second-level cache between the product and the neurons."""
+
+
+@dataclass
+class ChunkResult:
+    """traces as in RunResult (only those asked for); counts by kind and name, each (B,); overflow by population."""
+
+    traces: dict[str, IntArray] = field(default_factory=dict)
+    synaptic_ops: dict[str, IntArray] = field(default_factory=dict)
+    spikes: dict[str, IntArray] = field(default_factory=dict)
+    neuron_updates: dict[str, IntArray] = field(default_factory=dict)
+    embedded_ops: dict[str, IntArray] = field(default_factory=dict)
+    overflow: dict[str, dict[str, int]] = field(default_factory=dict)
+
+
+def run_chunk(plan: Plan, messages: Mapping[str, Array], wanted: set[str], counts: bool) -> ChunkResult:
+    """messages: (B, T, *shape) by input population; wanted: names of the traces to return."""
+    return _Chunk(plan, messages, wanted, counts).run()
+
+
+class _Chunk:
+    def __init__(self, plan: Plan, messages: Mapping[str, Array], wanted: set[str], counts: bool) -> None:
+        self.plan = plan
+        self.messages = messages
+        self.wanted = wanted
+        self.count = counts
+        self.samples = len(next(iter(messages.values())))
+        self.steps = plan.program.steps
+        self.sent: dict[str, Sent] = {}
+        self.unbounded: set[str] = set()
+        self.result = ChunkResult()
+
+    def run(self) -> ChunkResult:
+        last_use = self._last_uses()
+        for number, component in enumerate(self.plan.schedule.components):
+            if component.recurrent:
+                self._step_together(component)
+            else:
+                self._evaluate(self.plan.populations[component.populations[0]])
+            for product in self.plan.program.products if self.count else ():
+                if last_use[product.name] == number:
+                    self._count_product(product.name)
+            for name in [n for n in self.sent if last_use[n] <= number]:
+                del self.sent[name]
+        return self.result
+
+    def _last_uses(self) -> dict[str, int]:
+        """After which component each population's messages are no longer needed, and each product has its operands."""
+        position = {p: i for i, c in enumerate(self.plan.schedule.components) for p in c.populations}
+        last = dict(position)
+        for projection in self.plan.program.projections:
+            last[projection.source] = max(last[projection.source], position[projection.target])
+        for product in self.plan.program.products:
+            last[product.name] = max(position[product.left], position[product.right])
+            for operand in (product.left, product.right):
+                last[operand] = max(last[operand], last[product.name], position[product.target])
+        return last
+
+    # -- one population over all steps ----------------------------------------------------------------------------
+
+    def _evaluate(self, population: Population) -> None:
+        if isinstance(population.neuron, Input):
+            self._receive(population)
+            return
+        incoming = {port: self._incoming(population.name, port) for port in population.neuron.ports}
+        bounds = {port: self._bound(links) for port, links in incoming.items()}
+        chosen = self._evaluator(population, bounds)
+        state = chosen.begin(self.samples)
+        values = np.empty((self.samples, self.steps, population.size), dtype=chosen.message_dtype)
+        traces = self._trace_arrays(population, chosen)
+        for b, t in self._tiles(population.size):
+            sums = {port: self._collect(links, bounds[port], population.size, b, t) for port, links in incoming.items()}
+            views = {name: trace[b, t] for name, trace in traces.items()}
+            here = {name: value[b] for name, value in state.items()}
+            self._note_overflow(population, chosen.advance(here, sums, values[b, t], views))
+        self._finish(population, chosen, values, traces)
+
+    def _receive(self, population: Population) -> None:
+        values = self.messages[population.name].reshape(self.samples, self.steps, population.size)
+        low, high = int(values.min()), int(values.max())
+        narrow = _narrow(values, low, high) if self.plan.compiled else values.astype(np.int64)
+        if not narrow.flags.writeable:
+            narrow = narrow.copy()  # torch takes no read-only arrays
+        values = convert(np.ascontiguousarray(narrow), 1, self.plan.layout[population.name])
+        self._send(population, values, low, high, {})
+
+    def _finish(self, population: Population, chosen: Evaluator, values: Array, traces: Mapping[str, Array]) -> None:
+        if chosen.bounds is not None:
+            low, high = chosen.bounds
+        else:
+            low, high = int(values.min()), int(values.max())
+            if self.plan.compiled:
+                values = _narrow(values, low, high)
+        self._send(population, values, low, high, traces)
+
+    def _send(self, population: Population, values: Array, low: int, high: int, traces: Mapping[str, Array]) -> None:
+        """Make the messages available, count them, and keep what was asked for."""
+        name = population.name
+        columns = message_counts(values, self.plan.compiled)
+        totals = columns.sum(axis=1, dtype=np.int64)
+        density = float(totals.sum()) / max(1, values.size)
+        self.sent[name] = Sent(values, low, high, density)
+        if self.count:
+            self.result.spikes[name] = totals
+            updates = 0 if isinstance(population.neuron, Input) else population.size * self.steps
+            self.result.neuron_updates[name] = np.full(self.samples, updates, dtype=np.int64)
+            for projection in self.plan.program.projections:
+                if projection.source == name:
+                    visits = self.plan.fan_out[projection.name].visits(columns, totals)
+                    self.result.synaptic_ops[projection.name] = visits
+        kept = {f"state/{name}/{variable}": trace for variable, trace in traces.items()}
+        if f"spikes/{name}" in self.wanted:
+            kept[f"spikes/{name}"] = values
+        for key, value in kept.items():
+            plain = convert(value, self.plan.layout[name], 1).astype(np.int64)
+            self.result.traces[key] = plain.reshape(self.samples, self.steps, *population.shape)
+
+    # -- components that depend on their own past -----------------------------------------------------------------
+
+    def _step_together(self, component: Component) -> None:
+        members = [self.plan.populations[name] for name in component.populations]
+        inner: dict[tuple[str, str], Incoming] = {}
+        outside: dict[tuple[str, str], Array] = {}
+        chosen: dict[str, Evaluator] = {}
+        for p in members:
+            bounded = self.plan.compiled and guaranteed(p.neuron) is not None
+            low, high = guaranteed(p.neuron) or (0, 0)
+            dtype: type[np.signedinteger[Any]] = np.int64
+            if bounded:
+                dtype = np.int8 if max(high, -low) <= 127 else np.int32
+            else:
+                self.unbounded.add(p.name)
+            self.sent[p.name] = Sent(np.zeros((self.samples, self.steps, p.size), dtype=dtype), low, high, 1.0)
+        whole = slice(0, self.samples), slice(0, self.steps)
+        own = set(component.populations)
+        bounds: dict[tuple[str, str], int | None] = {}
+        for p in members:
+            for port in p.neuron.ports:
+                links, products = self._incoming(p.name, port)
+                key = p.name, port
+                bounds[key] = self._bound((links, products))
+                within = tuple(x for x in links if x.projection.source in own)
+                joined = tuple(x for x in products if {x.product.left, x.product.right} & own)
+                inner[key] = within, joined
+                rest = tuple(x for x in links if x not in within), tuple(x for x in products if x not in joined)
+                outside[key] = _whole(self._collect(rest, bounds[key], p.size, *whole), bounds[key])
+            chosen[p.name] = self._evaluator(p, {port: bounds[p.name, port] for port in p.neuron.ports})
+        state = {p.name: chosen[p.name].begin(self.samples) for p in members}
+        traces = {p.name: self._trace_arrays(p, chosen[p.name]) for p in members}
+        everyone = slice(0, self.samples)
+        for t in range(self.steps):
+            now = slice(t, t + 1)
+            for p in members:
+                sums = {}
+                for port in p.neuron.ports:
+                    key = p.name, port
+                    arrived = _whole(self._collect(inner[key], bounds[key], p.size, everyone, now), bounds[key])
+                    sums[port] = arrived + outside[key][:, now], 0
+                row = np.empty((self.samples, 1, p.size), dtype=chosen[p.name].message_dtype)
+                views = {name: np.empty(row.shape, dtype=trace.dtype) for name, trace in traces[p.name].items()}
+                self._note_overflow(p, chosen[p.name].advance(state[p.name], sums, row, views))
+                self.sent[p.name].values[:, now] = row
+                density = np.count_nonzero(row) / row.size
+                self.sent[p.name] = replace(self.sent[p.name], density=density)
+                for name, view in views.items():
+                    traces[p.name][name][:, now] = view
+        for p in members:
+            values = self.sent[p.name].values
+            low, high = guaranteed(p.neuron) or (int(values.min()), int(values.max()))
+            self.unbounded.discard(p.name)
+            self._send(p, _narrow(values, low, high) if self.plan.compiled else values, low, high, traces[p.name])
+
+    # -- inputs ---------------------------------------------------------------------------------------------------
+
+    def _incoming(self, name: str, port: str) -> Incoming:
+        return self.plan.links(name, port), self.plan.products(name, port)
+
+    def _bounded(self, *sources: str) -> bool:
+        return self.plan.compiled and not self.unbounded.intersection(sources)
+
+    def _reach(self, x: Link | ProductLink) -> int | None:
+        """Bound on what a link or product adds, after its exponent; None if its messages have none."""
+        if isinstance(x, Link):
+            if not self._bounded(x.projection.source):
+                return None
+            reach = self.plan.operator(x, True).reach(self.sent[x.projection.source].top)
+            exponent = x.projection.exponent
+        else:
+            if not self._bounded(x.product.left, x.product.right):
+                return None
+            tops = self.sent[x.product.left].top, self.sent[x.product.right].top
+            reach, exponent = self.plan.contractions[x.product.name].reach(*tops), -x.product.exponent
+        return reach << exponent if exponent >= 0 else (reach >> -exponent) + 1
+
+    def _bound(self, incoming: Incoming) -> int | None:
+        """Bound on the summed input."""
+        total = 0
+        for x in (*incoming[0], *incoming[1]):
+            reach = self._reach(x)
+            if reach is None:
+                return None
+            total += reach
+        return total if self.plan.compiled else None
+
+    def _collect(self, incoming: Incoming, bound: int | None, size: int, b: slice, t: slice) -> tuple[Array, int]:
+        """Summed input of a tile: (array (B, T, N), exponent), the input being array << exponent."""
+        links, products = incoming
+        samples, steps = b.stop - b.start, t.stop - t.start
+        if len(links) == 1 and not products and links[0].lag == 0:
+            array = self._through(links[0], b, t)
+            exponent = links[0].projection.exponent
+            return _divided(array, exponent, bound) if exponent < 0 or bound == 0 else (array, exponent)
+        dtype = np.int32 if bound is not None and bound < INT32 else np.int64
+        total = np.zeros((samples, steps, size), dtype=dtype)
+        for x in (*links, *products):
+            first, last = max(0, t.start - x.lag), t.stop - x.lag
+            if last <= first:
+                continue
+            part = slice(first, last)
+            if isinstance(x, Link):
+                exponent = x.projection.exponent
+                array, exponent = _divided(self._through(x, b, part), exponent, bound)
+                added = array << exponent if exponent else array
+            else:
+                added = self._multiplied(x, b, part)
+            total[:, first + x.lag - t.start :] += added.astype(dtype, copy=False)
+        return total, 0
+
+    def _through(self, link: Link, b: slice, t: slice) -> Array:
+        """Sums of a link for the messages of steps t, before the exponent."""
+        source = link.projection.source
+        sent = self.sent[source]
+        rows = np.ascontiguousarray(sent.values[b, t])
+        op = self.plan.operator(link, self._bounded(source))
+        exact = self.plan.compiled and not self._bounded(source)
+        flat = rows.reshape(-1, rows.shape[-1])
+        if exact:
+            flat = convert(flat, self.plan.layout[source], 1)
+        sums = op.apply(flat, sent)
+        if exact:
+            sums = convert(sums, 1, self.plan.layout[link.projection.target])
+        return sums.reshape(*rows.shape[:2], -1)
+
+    def _multiplied(self, x: ProductLink, b: slice, t: slice) -> Array:
+        left, right = (np.ascontiguousarray(self.sent[n].values[b, t]) for n in (x.product.left, x.product.right))
+        contraction = self.plan.contractions[x.product.name]
+        reach = None
+        if self._bounded(x.product.left, x.product.right):
+            reach = contraction.reach(self.sent[x.product.left].top, self.sent[x.product.right].top)
+        lead = left.shape[:2]
+        flat = contraction.apply(left.reshape(-1, left.shape[-1]), right.reshape(-1, right.shape[-1]), reach)
+        return flat.reshape(*lead, -1)
+
+    # -- bookkeeping ----------------------------------------------------------------------------------------------
+
+    def _tiles(self, size: int) -> Iterator[tuple[slice, slice]]:
+        """Samples and steps of each tile: whole samples where several fit, else some steps of one sample."""
+        row = max(1, size) * 4
+        together = TILE_BYTES // (row * self.steps)
+        if together >= 1:
+            for b in range(0, self.samples, together):
+                yield slice(b, min(self.samples, b + together)), slice(0, self.steps)
+            return
+        steps = max(1, TILE_BYTES // row)
+        for b in range(self.samples):
+            for t in range(0, self.steps, steps):
+                yield slice(b, b + 1), slice(t, min(self.steps, t + steps))
+
+    def _evaluator(self, population: Population, bounds: Mapping[str, int | None]) -> Evaluator:
+        """Neurons with several ports are updated by their `step`."""
+        bound = next(iter(bounds.values())) if self.plan.compiled and len(bounds) == 1 else None
+        return evaluator(population, self.plan.layout[population.name], bound)
+
+    def _trace_arrays(self, population: Population, chosen: Evaluator) -> dict[str, Array]:
+        prefix = f"state/{population.name}/"
+        names: Iterable[str] = (n for n in population.neuron.state if prefix + n in self.wanted)
+        shape = self.samples, self.steps, population.size
+        return {name: np.empty(shape, dtype=chosen.state_dtype) for name in names}
+
+    def _note_overflow(self, population: Population, events: Mapping[str, int]) -> None:
+        for event, n in events.items():
+            if n:
+                where = self.result.overflow.setdefault(population.name, {})
+                where[event] = where.get(event, 0) + n
+
+    def _count_product(self, name: str) -> None:
+        contraction = self.plan.contractions[name]
+        product = contraction.product
+        zero = np.zeros(self.samples, dtype=np.int64)
+        if product.realisation == "embedded":
+            from ndeploy.realise import realise
+
+            self.result.synaptic_ops[name] = zero
+            self.result.embedded_ops[name] = zero + realise(product).multiplies * self.steps
+            return
+        left, right = self.sent[product.left], self.sent[product.right]
+        spikes = self.result.spikes
+        visits, sent, updates = product_counts(
+            product, self.steps, spikes[product.left], spikes[product.right], contraction.live(left, right)
+        )
+        self.result.synaptic_ops[name], self.result.spikes[name] = visits, sent
+        self.result.neuron_updates[name] = updates
+
+
+def _narrow(values: Array, low: int, high: int) -> Array:
+    """The narrowest of int8, int32, int64 that holds low .. high."""
+    top = max(high, -low)
+    dtype = np.int8 if top <= 127 else np.int32 if top < INT32 else np.int64
+    return values.astype(dtype, copy=False)
+
+
+def _divided(array: Array, exponent: int, bound: int | None) -> tuple[Array, int]:
+    """Integers, with a negative exponent applied (floor)."""
+    wide = bound is None or bound >= INT32
+    if wide or array.dtype.kind == "f":
+        array = array.astype(np.int64 if wide else np.int32, copy=False)
+    if bound == 0:
+        return array, 0
+    return (array >> -exponent, 0) if exponent < 0 else (array, exponent)
+
+
+def _whole(collected: tuple[Array, int], bound: int | None) -> Array:
+    """Integers with the exponent applied."""
+    array, exponent = _divided(*collected, bound)
+    return array << exponent if exponent else array

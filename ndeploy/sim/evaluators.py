@@ -1,0 +1,267 @@
+"""How a population is updated: compiled for the common neurons, through the neuron's own `step` for every other.
+
+An evaluator advances tiles: some samples over some consecutive model steps, states in and out. Sums arrive in
+simulator order as (array (B, T, N), exponent): the input is array << exponent.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ndeploy.fixed import DECAY_ONE
+from ndeploy.ir.program import Population
+from ndeploy.neurons import Compare, CubaLi, CubaLif, Neuron, Parameter, Relay, TernaryLif
+from ndeploy.sim.layout import convert, order
+
+Array = npt.NDArray[Any]
+Sums = Mapping[str, tuple[Array, int]]
+INT32_ROOM = 2**31 - 2**25
+"""Inputs below this leave room for a decayed 24-bit state beside them in int32."""
+
+
+def guaranteed(neuron: Neuron) -> tuple[int, int] | None:
+    """Lowest and highest message that the neuron can send whatever arrives; None if its payload is only declared."""
+    if isinstance(neuron, CubaLif | Compare):
+        return 0, 1
+    if isinstance(neuron, TernaryLif):
+        return -1, 1
+    if isinstance(neuron, CubaLi):
+        return (neuron.message.low, neuron.message.high) if neuron.emit_bits else (0, 0)
+    return None
+
+
+class Evaluator(ABC):
+    """One population's update. bounds: of its messages, None if they must be measured; state_dtype: of its state."""
+
+    state_dtype: type[np.signedinteger[Any]] = np.int64
+
+    def __init__(self, population: Population, layout: int) -> None:
+        self.population = population
+        self.layout = layout
+        self.size = population.size
+        self.bounds = guaranteed(population.neuron)
+
+    @property
+    def message_dtype(self) -> type[np.signedinteger[Any]]:
+        """Wide enough for what `advance` writes."""
+        if self.bounds is None:
+            return np.int64
+        return np.int8 if max(self.bounds[1], -self.bounds[0]) <= 127 else np.int32
+
+    @abstractmethod
+    def begin(self, samples: int) -> dict[str, Array]:
+        """Cleared state, each array with samples first; `advance` changes it in place."""
+
+    @abstractmethod
+    def advance(
+        self, state: Mapping[str, Array], sums: Sums, messages: Array, traces: Mapping[str, Array]
+    ) -> dict[str, int]:
+        """Update; messages and traces (B, T, N) are written; returns how often values left their widths, by event."""
+
+
+class StepEvaluator(Evaluator):
+    """Any neuron, by its `step`, batched over samples in 64 bits."""
+
+    def begin(self, samples: int) -> dict[str, Array]:
+        return self.population.neuron.initial((samples, *self.population.shape))
+
+    def advance(
+        self, state: Mapping[str, Array], sums: Sums, messages: Array, traces: Mapping[str, Array]
+    ) -> dict[str, int]:
+        neuron = self.population.neuron
+        samples, steps, _ = messages.shape
+        shape = samples, *self.population.shape
+        now = dict(state)
+        events: dict[str, int] = {}
+        arrived = {port: convert(a, self.layout, 1).astype(np.int64) << e for port, (a, e) in sums.items()}
+        for t in range(steps):
+            inputs = {port: a[:, t].reshape(shape) for port, a in arrived.items()}
+            for event, n in neuron.overflow(now, inputs).items():
+                events[event] = events.get(event, 0) + n
+            now, message = neuron.step(now, inputs)
+            messages[:, t] = convert(message.reshape(samples, -1), 1, self.layout)
+            for name, trace in traces.items():
+                trace[:, t] = convert(now[name].reshape(samples, -1), 1, self.layout)
+        for name, value in now.items():
+            state[name][...] = value
+        return events
+
+
+class LifEvaluator(Evaluator):
+    """cuba-lif, cuba-li and ternary-lif in 32 bits. Use only where `fits`."""
+
+    state_dtype = np.int32
+
+    def __init__(self, population: Population, layout: int) -> None:
+        super().__init__(population, layout)
+        neuron = population.neuron
+        if not isinstance(neuron, CubaLif | CubaLi | TernaryLif):
+            raise TypeError(f"no compiled update for {neuron.kind}")
+        self.neuron: CubaLif | CubaLi | TernaryLif = neuron
+        self.reset = neuron.reset if isinstance(neuron, CubaLif) else "zero"
+        self.refractory = neuron.refractory if isinstance(neuron, CubaLif) else 0
+        self.input_bias = 0 if isinstance(neuron, TernaryLif) else neuron.input_bias
+        self.ready = False
+
+    def fits(self, bound: int) -> bool:
+        """Whether 32 bits hold every intermediate for inputs of magnitude <= bound."""
+        neuron = self.neuron
+        amounts = [neuron.bias, getattr(neuron, "reset_amount", 0), getattr(neuron, "refractory", 0)]
+        thresholds = [getattr(neuron, name, 0) for name in ("vth", "vth_low", "vth_high")]
+        decays = all(_lowest(d) >= 0 and _largest(d) < DECAY_ONE for d in (neuron.du, neuron.dv))
+        return (
+            decays
+            and 0 <= neuron.shift < 31
+            and (bound + _largest(self.input_bias)) << neuron.shift < INT32_ROOM
+            and all(_largest(x) < 2**28 for x in amounts)
+            and all(_largest(x) < 2**31 for x in thresholds)
+        )
+
+    def _prepare(self) -> None:
+        """Parameters as the kernel takes them; None for what has no effect."""
+        neuron = self.neuron
+        self.u_keep = self._array(DECAY_ONE - 1 - np.asarray(neuron.du), absent=0)
+        self.v_keep = self._array(DECAY_ONE - np.asarray(neuron.dv), absent=DECAY_ONE)
+        self.bias = self._array(neuron.bias, absent=0)
+        self.add = self._array(np.asarray(self.input_bias) << neuron.shift, absent=0)
+        self.amount, self.low = None, None
+        if isinstance(neuron, TernaryLif):
+            self.high = self._array(neuron.vth_high)
+            self.low = self._array(neuron.vth_low)
+        elif isinstance(neuron, CubaLif):
+            self.high = self._array(neuron.vth)
+            if self.reset.startswith("subtract"):
+                self.amount = self._array(neuron.reset_amount)
+            elif self.reset == "none":
+                self.amount = self._array(0)
+        else:
+            self.high = self._array(2**31 - 1)
+        self.ready = True
+
+    def _array(self, value: Parameter, absent: int | None = None) -> Array | None:
+        """(N,) int32 in simulator order, or None if every value is `absent`."""
+        if absent is not None and np.all(np.asarray(value) == absent):
+            return None
+        full = np.broadcast_to(np.asarray(value), self.population.shape).reshape(-1)
+        return np.ascontiguousarray(full[order(self.size, self.layout)]).astype(np.int32)
+
+    def begin(self, samples: int) -> dict[str, Array]:
+        if not self.ready:
+            self._prepare()
+        names = ["u", "v"]
+        names += ["spiked"] if self.reset.endswith("-next") else []
+        names += ["wait"] if self.refractory else []
+        return {name: np.zeros((samples, self.size), dtype=np.int32) for name in names}
+
+    def advance(
+        self, state: Mapping[str, Array], sums: Sums, messages: Array, traces: Mapping[str, Array]
+    ) -> dict[str, int]:
+        from ndeploy.sim.kernels_neuron import lif
+
+        neuron = self.neuron
+        array, exponent = sums["in"]
+        emits = isinstance(neuron, CubaLi)
+        spikes = np.empty(messages.shape, dtype=np.int8) if emits else messages
+        v_trace = traces.get("v")
+        if emits and v_trace is None and neuron.emit_bits:  # type: ignore[union-attr]
+            v_trace = np.empty(messages.shape, dtype=np.int32)
+        events = np.zeros(2, dtype=np.int64)
+        lif(
+            _narrow(array), np.int32(1 << (exponent + neuron.shift)), self.add,
+            state["u"], self.u_keep, state["v"], self.v_keep, self.bias, self.high, self.low, self.amount,
+            state.get("spiked"), state.get("wait"), np.int32(self.refractory),
+            spikes, traces.get("u"), v_trace, traces.get("wait"), events,
+        )  # fmt: skip
+        if isinstance(neuron, CubaLi):
+            if neuron.emit_bits and v_trace is not None:
+                np.clip(v_trace >> neuron.emit_shift, neuron.message.low, neuron.message.high, out=messages)
+            else:
+                messages[...] = 0
+        if "spiked" in traces:
+            traces["spiked"][...] = messages
+        return {"u-wrapped": int(events[0]), "v-saturated": int(events[1])}
+
+
+class RelayEvaluator(Evaluator):
+    """relay in 32 bits; `bound` on its input gives the width of its messages."""
+
+    def __init__(self, population: Population, layout: int, bound: int) -> None:
+        super().__init__(population, layout)
+        self.bounds = (-bound, bound)
+
+    def begin(self, samples: int) -> dict[str, Array]:
+        return {}
+
+    def advance(
+        self, state: Mapping[str, Array], sums: Sums, messages: Array, traces: Mapping[str, Array]
+    ) -> dict[str, int]:
+        from ndeploy.sim.kernels_neuron import relay
+
+        neuron = self.population.neuron
+        if not isinstance(neuron, Relay):
+            raise TypeError(f"no relay: {neuron.kind}")
+        array, exponent = sums["in"]
+        events = np.zeros(1, dtype=np.int64)
+        low, high = (np.int32(x) for x in (neuron.message.low, neuron.message.high))
+        rows = -1, self.size
+        scale, vth = np.int32(1 << exponent), np.int32(neuron.vth)
+        relay(_narrow(array).reshape(rows), scale, vth, low, high, messages.reshape(rows), events)
+        return {"payload-overflow": int(events[0])}
+
+
+class CompareEvaluator(Evaluator):
+    """compare in 32 bits."""
+
+    def begin(self, samples: int) -> dict[str, Array]:
+        return {}
+
+    def advance(
+        self, state: Mapping[str, Array], sums: Sums, messages: Array, traces: Mapping[str, Array]
+    ) -> dict[str, int]:
+        from ndeploy.sim.kernels_neuron import compare
+
+        neuron = self.population.neuron
+        if not isinstance(neuron, Compare):
+            raise TypeError(f"no comparison: {neuron.kind}")
+        array, exponent = sums["in"]
+        level = np.broadcast_to(np.asarray(neuron.vth) - neuron.bias, self.population.shape).reshape(-1)
+        threshold = np.ascontiguousarray(level[order(self.size, self.layout)]).astype(np.int32)
+        rows = -1, self.size
+        compare(_narrow(array).reshape(rows), np.int32(1 << exponent), threshold, messages.reshape(rows))
+        return {}
+
+
+def evaluator(population: Population, layout: int, bound: int | None) -> Evaluator:
+    """The fastest exact evaluator for inputs of magnitude <= bound (None: not bounded, or asked to use `step`)."""
+    neuron = population.neuron
+    if bound is not None:
+        if isinstance(neuron, CubaLif | CubaLi | TernaryLif):
+            lif = LifEvaluator(population, layout)
+            if lif.fits(bound):
+                return lif
+        elif isinstance(neuron, Relay):
+            if bound < 2**30 and neuron.vth >= 0 and neuron.message.bits < 31:
+                return RelayEvaluator(population, layout, bound)
+        elif isinstance(neuron, Compare):
+            level = np.asarray(neuron.vth) - neuron.bias
+            if bound < 2**30 and _largest(level) < 2**31:
+                return CompareEvaluator(population, layout)
+    return StepEvaluator(population, layout)
+
+
+def _largest(value: Parameter) -> int:
+    return int(np.abs(np.asarray(value)).max(initial=0))
+
+
+def _lowest(value: Parameter) -> int:
+    return int(np.asarray(value).min())
+
+
+def _narrow(sums: Array) -> Array:
+    """int32 or float32, as the kernels take them; the caller has proved that nothing is lost."""
+    return sums if sums.dtype in (np.int32, np.float32) else sums.astype(np.int32)

@@ -1,0 +1,70 @@
+"""Products of two messages, as integer matrix products over all samples and steps at once, and their event counts."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ndeploy.ir.program import Product
+from ndeploy.realise import index_sizes
+from ndeploy.sim.layout import convert
+from ndeploy.sim.operators import FLOAT32_EXACT, FLOAT64_EXACT, Sent
+
+Rows = npt.NDArray[Any]
+
+
+class Contraction:
+    """The einsum of a product with a leading index for samples and steps."""
+
+    def __init__(self, product: Product, left_layout: int, right_layout: int, target_layout: int) -> None:
+        self.product = product
+        self.layouts = left_layout, right_layout, target_layout
+        operands, result = product.subscripts.replace(" ", "").split("->")
+        left, right = operands.split(",")
+        lead = next(x for x in "zyxwvutsrqponmlkjihgfedcbaZYXWVUTSRQ" if x not in operands)
+        self.letters = left, right, result
+        self.subscripts = f"{lead}{left},{lead}{right}->{lead}{result}"
+        sizes = index_sizes(product)
+        self.terms = math.prod(size for letter, size in sizes.items() if letter not in result)
+
+    def reach(self, left_top: int, right_top: int) -> int:
+        """Bound on the einsum and its partial sums, before the exponent."""
+        return self.terms * left_top * right_top
+
+    def apply(self, left: Rows, right: Rows, reach: int | None) -> Rows:
+        """Rows (R, n_left), (R, n_right) to (R, n_target), shifted by the exponent. reach None: not bounded."""
+        lead = len(left)
+        a = convert(left, self.layouts[0], 1).reshape(lead, *self.product.left_view)
+        b = convert(right, self.layouts[1], 1).reshape(lead, *self.product.right_view)
+        if reach is None or reach >= FLOAT64_EXACT:
+            sums = np.asarray(np.einsum(self.subscripts, a.astype(np.int64), b.astype(np.int64)))
+        else:
+            import torch
+
+            kind = torch.float32 if reach < FLOAT32_EXACT else torch.float64
+            sums = torch.einsum(self.subscripts, torch.from_numpy(a).to(kind), torch.from_numpy(b).to(kind)).numpy()
+        if self.product.exponent:
+            whole = sums.astype(np.int32 if reach is not None and reach < 2**31 else np.int64)
+            sums = whole >> self.product.exponent
+        return convert(np.ascontiguousarray(sums.reshape(lead, -1)), 1, self.layouts[2])
+
+    def live(self, left: Sent, right: Sent) -> npt.NDArray[np.int64]:
+        """Scalar products with both operands not zero, by sample, summed over steps.
+
+        sum over the shared indices of (how many of left) * (how many of right), so that no product is formed.
+        """
+        shared = [x for x in self.letters[0] if x in self.letters[1]]
+        parts = []
+        for side, sent in ((0, left), (1, right)):
+            view = self.product.left_view if side == 0 else self.product.right_view
+            samples, steps = sent.values.shape[:2]
+            on = convert(sent.values, self.layouts[side], 1).reshape(samples, steps, *view) != 0
+            letters = self.letters[side]
+            own = tuple(i + 2 for i, x in enumerate(letters) if x not in shared)
+            counts = on.sum(axis=own, dtype=np.int32) if own else on.astype(np.int32)
+            kept = [x for x in letters if x in shared]
+            parts.append(counts.transpose(0, 1, *[kept.index(x) + 2 for x in shared]).reshape(samples, -1))
+        return np.einsum("bi,bi->b", parts[0], parts[1], dtype=np.int64)
