@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import itertools
 from collections.abc import Mapping
 
 import numpy as np
@@ -30,7 +31,7 @@ def chain(
 ) -> net.Network:
     """Nodes one after another, plus `extra` edges."""
     names = [name for name, _ in nodes]
-    edges = tuple(zip(names, names[1:], strict=False)) + extra
+    edges = tuple(itertools.pairwise(names)) + extra
     return net.Network("chain", dict(nodes), edges, semantics)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from fractions import Fraction
 
 import numpy as np
@@ -46,7 +47,7 @@ def test_halving_membranes_compare_exactly_at_every_tie(seed, compare, bits, ste
     rng = np.random.default_rng(seed)
     sizes = [5, 6, 4]
     # few distinct weights, so that sums meet thresholds exactly and often
-    weights = [rng.integers(-2, 3, (b, a)) / 2 for a, b in zip(sizes, sizes[1:], strict=False)]
+    weights = [rng.integers(-2, 3, (b, a)) / 2 for a, b in itertools.pairwise(sizes)]
     network = chain(
         ("in", net.Input((5,))),
         ("w0", net.Linear(weights[0])),

@@ -32,7 +32,8 @@ from ndeploy.ir.lowered import (
     Source,
 )
 from ndeploy.neurons import Compare as CompareNeuron
-from ndeploy.neurons import CubaLi, CubaLif, Input, Message, Neuron, Parameter, Relay
+from ndeploy.neurons import CubaLi, CubaLif, Input, Neuron, Parameter, Relay
+from ndeploy.passes.intervals import Intervals
 from ndeploy.passes.order import topological
 from ndeploy.passes.schedule import Schedule, as_product
 from ndeploy.quantizer import Choices
@@ -224,7 +225,7 @@ def integerise(lowered: Lowered, schedule: Schedule, choices: Choices, name: str
         as_product(p, schedule.realisation, schedule.delay[p.name], _exponent(lowered, choices, units, p.name))
         for p in lowered.products
     )
-    ranges = MessageRanges(lowered, projections, products)
+    ranges = Intervals({p.name: p.shape for p in lowered.populations}, projections, products)
     for population in topological(lowered):
         neuron, scale = _neuron(lowered, choices, units, population, population.name in readouts, ranges)
         ranges.add(population.name, neuron)
@@ -326,53 +327,16 @@ def _projection(
     )
 
 
-class MessageRanges:
-    """Bounds of synaptic input from the declared ranges of messages, filled in as populations get their neurons."""
-
-    def __init__(
-        self, lowered: Lowered, projections: tuple[ir.Projection, ...], products: tuple[ir.Product, ...]
-    ) -> None:
-        self.sizes = {p.name: int(np.prod(p.shape)) for p in lowered.populations}
-        self.projections = projections
-        self.products = products
-        self.messages: dict[str, Message] = {}
-
-    def add(self, name: str, neuron: Neuron) -> None:
-        """A population's neuron is known."""
-        self.messages[name] = neuron.message
-
-    def input(self, name: str) -> tuple[int, int]:
-        """Smallest and largest synaptic input of any neuron of the population, over all sources known so far."""
-        low, high = np.zeros(self.sizes[name], dtype=np.int64), np.zeros(self.sizes[name], dtype=np.int64)
-        for p in self.projections:
-            if p.target == name and p.source in self.messages:
-                below, above = current_range(p, self.messages[p.source])
-                low, high = low + below, high + above
-        for q in self.products:
-            if q.target == name:
-                below_, above_ = product_range(q, self.messages[q.left], self.messages[q.right], self.sizes[name])
-                low, high = low + below_, high + above_
-        return int(low.min()), int(high.max())
-
-
-def current_range(p: ir.Projection, message: Message) -> tuple[IntArray, IntArray]:
-    """Per target neuron the least and greatest sum a projection can add, (n_out,) each."""
-    positive, negative = p.synapses.sums()
-    low = negative * message.high + positive * message.low
-    high = positive * message.high + negative * message.low
-    if p.exponent >= 0:
-        return low << p.exponent, high << p.exponent
-    return low >> -p.exponent, high >> -p.exponent
-
-
-def product_range(q: ir.Product, left: Message, right: Message, size: int) -> tuple[int, int]:
-    """Least and greatest value of any element of a product's result."""
-    from ndeploy.realise import index_sizes
-
-    out = q.subscripts.split("->")[1]
-    terms = int(np.prod([n for letter, n in index_sizes(q).items() if letter not in out]))
-    corners = [a * b for a in (left.low, left.high) for b in (right.low, right.high)]
-    return (terms * min(corners)) >> q.exponent, (terms * max(corners)) >> q.exponent
+def _require_binary(lowered: Lowered, name: str, ranges: Intervals) -> None:
+    for p in lowered.into(name):
+        low, high = ranges.messages[p.source]
+        if low < 0 or high > 1:
+            raise RefusedError(
+                "ND201",
+                f"maximum pool '{name}': the values of '{p.source}' range from {low} to {high}; only binary spikes "
+                "have an exact maximum on neurocores (any of them is one)",
+                help="put the pool after a spiking neuron, or use sum or average pooling",
+            )
 
 
 def _neuron(
@@ -381,7 +345,7 @@ def _neuron(
     units: Mapping[str, float],
     population: RealPopulation,
     readout: bool,
-    ranges: MessageRanges,
+    ranges: Intervals,
 ) -> tuple[Neuron, float | FloatArray]:
     model, name = population.model, population.name
     if isinstance(model, Neuron):
@@ -390,11 +354,13 @@ def _neuron(
         coding = choices.inputs[name]
         return Input(coding.bits, coding.signed), coding.scale
     if isinstance(model, Join):
-        low, high = ranges.input(name)
+        lows, highs = ranges.input(name)
+        low, high = int(lows.min()), int(highs.max())
         signed = low < 0
         bits = max(int(high).bit_length(), int(-low - 1).bit_length() if signed else 0) + signed
         return Relay(max(1, bits), signed), units[name]
     if isinstance(model, Or):
+        _require_binary(lowered, name, ranges)
         return CompareNeuron(0), 1.0
     unit = choices.unit[name]
     shift = choices.shift.get(name, STATE_SHIFT)

@@ -9,7 +9,7 @@ import numpy as np
 from ndeploy.fixed import DECAY_ONE
 from ndeploy.ir.program import Program
 from ndeploy.neurons import CubaLi, CubaLif, TernaryLif
-from ndeploy.passes.integerise import current_range, product_range
+from ndeploy.passes.intervals import Intervals
 
 
 @dataclass(frozen=True)
@@ -24,21 +24,14 @@ class Range:
 
 def input_ranges(program: Program) -> dict[str, Range]:
     """Bounds for every population, from the declared payloads of its sources."""
-    messages = {p.name: p.neuron.message for p in program.populations}
-    low = {p.name: np.zeros(p.size, dtype=np.int64) for p in program.populations}
-    high = {p.name: np.zeros(p.size, dtype=np.int64) for p in program.populations}
-    for projection in program.projections:
-        below, above = current_range(projection, messages[projection.source])
-        low[projection.target] = low[projection.target] + below
-        high[projection.target] = high[projection.target] + above
-    for product in program.products:
-        size = low[product.target].size
-        below_, above_ = product_range(product, messages[product.left], messages[product.right], size)
-        low[product.target] = low[product.target] + below_
-        high[product.target] = high[product.target] + above_
-    result = {}
+    intervals = Intervals({p.name: p.shape for p in program.populations}, program.projections, program.products)
     for p in program.populations:
-        largest = int(np.maximum(np.abs(low[p.name]), np.abs(high[p.name])).max())
+        intervals.assume(p.name, p.neuron)
+    result = {}
+    for p in program.populations:  # sources first, so that a relay's bound is known to what follows it
+        intervals.add(p.name, p.neuron)
+        low, high = intervals.input(p.name)
+        largest = int(np.maximum(np.abs(low), np.abs(high)).max())
         current = state = 0
         neuron = p.neuron
         if isinstance(neuron, CubaLif | CubaLi | TernaryLif):
