@@ -128,6 +128,8 @@ def write_extras(node: ir.Node) -> Tree:
         extra["refractory"] = getattr(node, "refractory", 0.0)
     if isinstance(node, ir.Conv) and node.bias is None:
         extra["bias"] = None
+    if isinstance(node, ir.Input) and node.whole is not None:
+        extra["whole"] = [*node.whole, node.unit]
     integer = getattr(node, "integer", None)
     if integer is not None:
         extra["integer"] = {"bits": integer.bits, "exponent": integer.exponent, "sign": integer.sign}
@@ -150,6 +152,8 @@ def read_extras(node: ir.Node, f: Fields) -> ir.Node:
         changes["refractory"] = float(extra["refractory"])
     if "bias" in extra and extra["bias"] is None and "bias" in names:
         changes["bias"] = None
+    if "whole" in extra and isinstance(node, ir.Input):
+        changes["whole"], changes["unit"] = _whole(extra["whole"], f.name)
     if "integer" in extra and "integer" in names:
         stated = extra["integer"]
         delays = f.metadata.get("delays")
@@ -160,6 +164,16 @@ def read_extras(node: ir.Node, f: Fields) -> ir.Node:
             None if delays is None else np.asarray(delays, dtype=np.int64),
         )
     return replace(node, **changes)
+
+
+def _whole(stated: Any, name: str) -> tuple[tuple[int, int], float]:
+    """An input's range of whole numbers and the real value of 1."""
+    numbers = isinstance(stated, list) and len(stated) == 3 and all(isinstance(v, int | float) for v in stated)
+    if not numbers or not (stated[0] == int(stated[0]) <= stated[1] == int(stated[1]) and stated[2] > 0):
+        raise UsageError(
+            "ND112", f"input '{name}': its metadata state no range of whole numbers", help="write the file again"
+        )
+    return (int(stated[0]), int(stated[1])), float(stated[2])
 
 
 def read_semantics(stated: Any, where: str) -> ir.Semantics:
@@ -190,7 +204,7 @@ def read_semantics(stated: Any, where: str) -> ir.Semantics:
 
 
 def write_graph_metadata(network: ir.Network) -> str:
-    """What a Network holds beside nodes and edges, as JSON with sorted keys (a fixed text for a fixed network)."""
+    """What a Network holds beside nodes and edges, as JSON: a fixed text for a fixed network."""
     return json.dumps(
         {
             "format": 1,
@@ -201,8 +215,7 @@ def write_graph_metadata(network: ir.Network) -> str:
             "decode": network.decode,
             "settings": {key: dict(entry) for key, entry in network.settings.items()},
             "family": network.family,
-        },
-        sort_keys=True,
+        }
     )
 
 
