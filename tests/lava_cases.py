@@ -6,6 +6,8 @@ import importlib.util
 
 import numpy as np
 import pytest
+from ndeploy.targets._lava.runner import LavaRun, execute
+from ndeploy.targets._lava.session import Session
 
 from ndeploy import oracle
 from ndeploy.fixed import IntArray
@@ -13,8 +15,6 @@ from ndeploy.ir.program import InputPort, OutputPort, Population, Program, Proje
 from ndeploy.ir.result import RunResult
 from ndeploy.neurons import Input, Neuron
 from ndeploy.synapses import Dense, Synapses
-from ndeploy.targets._lava.runner import LavaRun, execute
-from ndeploy.targets._lava.session import Session
 
 needs_lava = pytest.mark.skipif(
     importlib.util.find_spec("lava") is None, reason="lava-nc is not installed (ndeploy doctor says how)"
@@ -77,9 +77,7 @@ def chain(
     }[sign]
     if synapses is None:
         synapses = Dense(rng.integers(low, high, (n_out, n_in)).astype(np.int16))
-    first = Projection(
-        "first", "in", "cell", synapses, neuron.ports[0], exponent, delay, delays, weight_bits, sign
-    )
+    first = Projection("first", "in", "cell", synapses, neuron.ports[0], exponent, delay, delays, weight_bits, sign)
     others = tuple(
         Projection(port, "in", "cell", Dense(rng.integers(low, high, (n_out, n_in)).astype(np.int16)), port)
         for port in neuron.ports[1:]

@@ -6,8 +6,10 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
-
 from lava_cases import assert_equal_to_oracle, chain, needs_lava, random_messages
+from ndeploy.targets._lava.plan import describe
+from ndeploy.targets._lava.session import Session
+
 from ndeploy.ir.program import InputPort, OutputPort, Population, Product, Program, Projection
 from ndeploy.neurons import (
     Compare,
@@ -23,8 +25,6 @@ from ndeploy.neurons import (
     TernaryLif,
 )
 from ndeploy.synapses import Conv, Dense, Sparse
-from ndeploy.targets._lava.plan import describe
-from ndeploy.targets._lava.session import Session
 
 pytestmark = needs_lava
 N = 6

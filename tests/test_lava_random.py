@@ -7,12 +7,12 @@ from collections.abc import Iterator
 
 import pytest
 from hypothesis import HealthCheck, given, seed, settings
-
 from lava_cases import assert_equal_to_oracle, mismatches, needs_lava
-from ndeploy import sim
 from ndeploy.targets._lava.plan import describe
 from ndeploy.targets._lava.session import Session
 from random_programs import Case, cases
+
+from ndeploy import sim
 
 pytestmark = needs_lava
 

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 from ndeploy.targets._lava import traces
-from ndeploy.targets._lava.cleanup import end_session
+from ndeploy.targets._lava.cleanup import end_session, remove_segments
 
 import ndeploy
 from ndeploy import targets
@@ -69,6 +69,7 @@ class Session:
         self._time_limit = time_limit
         self._progress = progress
         self._buffer = b""
+        self._segments: set[str] = set()
         self._folder = Path(tempfile.mkdtemp(prefix="ndeploy-lava-"))
         self._process: subprocess.Popen[bytes] | None = None
         try:
@@ -95,6 +96,7 @@ class Session:
         if process is not None:
             end_session(process.pid)
             process.wait()
+            remove_segments(self._segments)
             for pipe in (process.stdin, process.stdout):
                 if pipe is not None:
                     with contextlib.suppress(BrokenPipeError):
@@ -134,8 +136,9 @@ class Session:
             "transport": transport,
         }
         environment = dict(os.environ)
-        environment.pop("PYTHONPATH", None)  # another version's packages must not shadow the interpreter's own
-        environment.pop("PYTHONHOME", None)
+        if self._python != sys.executable:  # our version's packages must not shadow the other interpreter's own
+            environment.pop("PYTHONPATH", None)
+            environment.pop("PYTHONHOME", None)
         if threads is not None:
             environment |= {"OMP_NUM_THREADS": str(threads), "OPENBLAS_NUM_THREADS": str(threads)}
         # executed from its text: a script's folder would come first on the module path
@@ -177,10 +180,11 @@ class Session:
                 self._handle(event)
             now = time.monotonic()
             if self._process is None or self._process.poll() is not None:
-                for event in self._read(0.0):
-                    if event["event"] == expected:
-                        return
-                    self._handle(event)
+                while events := self._read(0.0):  # its last words
+                    for event in events:
+                        if event["event"] == expected:
+                            return
+                        self._handle(event)
                 raise self._died(expected)
             if limit is not None and now - began > limit:
                 raise RunnerError(
@@ -210,6 +214,8 @@ class Session:
     def _handle(self, event: dict[str, Any]) -> None:
         if event["event"] == "step":
             self._progress(f"lava: chip step {event['step']} of {event['total']}")
+        elif event["event"] == "segment":
+            self._segments.add(event["path"])
         elif event["event"] == "missing":
             if event.get("module", "").split(".")[0] == "lava" or "module" not in event:
                 what = f"has no lava-nc: {event['what']}" if "module" in event else f"is not {event['what']}"

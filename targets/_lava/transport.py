@@ -31,6 +31,8 @@ from lava.magma.runtime.message_infrastructure.multiprocessing import MultiProce
 
 Relay = Callable[[str], None]
 """Called with the traceback of the first failure; does not return."""
+Announce = Callable[[str], None]
+"""Called with the path of every shared memory segment, so that whoever survives the worker can remove it."""
 
 _PR_SET_PDEATHSIG = 1
 
@@ -144,23 +146,29 @@ class ThreadChannel(Channel):  # type: ignore[misc]
         return self._recv
 
 
+class Actor(threading.Thread):
+    """A process model or runtime service as a thread. A failure in it ends the worker, so it never has one to show."""
+
+    exception = None
+
+
 class Threads(MessageInfrastructureInterface):  # type: ignore[misc]
     """Actors are threads."""
 
     def __init__(self, relay: Relay) -> None:
         self._relay = relay
-        self._actors: list[threading.Thread] = []
+        self._actors: list[Actor] = []
 
     @property
-    def actors(self) -> list[threading.Thread]:
+    def actors(self) -> list[Actor]:
         return self._actors
 
     def start(self) -> None:
         """Nothing to start."""
 
-    def build_actor(self, target_fn: Any, builder: Any, exception_q: Any = None) -> threading.Thread:
+    def build_actor(self, target_fn: Any, builder: Any, exception_q: Any = None) -> Actor:
         run = _relayed(target_fn, self._relay, own_process=False)
-        actor = threading.Thread(target=run, kwargs={"builder": builder, "exception_q": exception_q}, daemon=True)
+        actor = Actor(target=run, kwargs={"builder": builder, "exception_q": exception_q}, daemon=True)
         actor.start()
         self._actors.append(actor)
         return actor
@@ -176,23 +184,35 @@ class Threads(MessageInfrastructureInterface):  # type: ignore[misc]
 
 
 class Processes(MultiProcessing):  # type: ignore[misc]
-    """Lava's own, with failures relayed."""
+    """Lava's own, with failures relayed and shared memory announced."""
 
-    def __init__(self, relay: Relay) -> None:
+    def __init__(self, relay: Relay, announce: Announce) -> None:
         super().__init__()
         self._relay = relay
+        self._announce = announce
+
+    def start(self) -> None:
+        super().start()
+        create = self._smm.create_shared_memory
+
+        def announced(size: int) -> Any:
+            segment = create(size)
+            self._announce(f"/dev/shm/{segment.name}")
+            return segment
+
+        self._smm.create_shared_memory = announced
 
     def build_actor(self, target_fn: Any, builder: Any, exception_q: Any = None) -> Any:
         return super().build_actor(_relayed(target_fn, self._relay, own_process=True), builder, exception_q)
 
 
-def install(kind: str, relay: Relay) -> None:
+def install(kind: str, relay: Relay, announce: Announce) -> None:
     """Make Lava's runtime use "threads" or "processes" from now on."""
     if kind == "threads":
         # one to hear from each actor: a queue between processes costs two pipes and a thread
         lava_runtime.Queue = queue.SimpleQueue
         MessageInfrastructureFactory.create = staticmethod(lambda _type: Threads(relay))
     elif kind == "processes":
-        MessageInfrastructureFactory.create = staticmethod(lambda _type: Processes(relay))
+        MessageInfrastructureFactory.create = staticmethod(lambda _type: Processes(relay, announce))
     else:
         raise ValueError(f"no transport '{kind}'")

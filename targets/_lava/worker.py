@@ -45,6 +45,9 @@ class Worker:
     def tell(self, **event: Any) -> None:
         os.write(self._events, (json.dumps(event) + "\n").encode())
 
+    def _announce(self, path: str) -> None:
+        self.tell(event="segment", path=path)
+
     def fail(self, text: str) -> None:
         """Relay a traceback and end. Called from whichever thread or process failed."""
         path = Path(self._setup["folder"]) / f"traceback-{os.getpid()}.txt"
@@ -69,7 +72,7 @@ class Worker:
             return False
         from ndeploy.targets._lava import transport
 
-        transport.install(self._setup["transport"], self.fail)
+        transport.install(self._setup["transport"], self.fail, self._announce)
         self.tell(event="ready", python=sys.version.split()[0])
         return True
 
@@ -122,7 +125,9 @@ class Worker:
             try:
                 self.run(request)
             except Exception:
-                self.fail(traceback.format_exc())
+                text = traceback.format_exc()
+                time.sleep(2.0)  # Lava's runtime may hear of a model's failure before the model could relay it
+                self.fail(text)
 
 
 def main() -> None:
