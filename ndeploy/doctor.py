@@ -105,7 +105,7 @@ def _torch_runs() -> Check:
 def _numba_cache() -> Check:
     from numba.core import config
 
-    folder = str(config.CACHE_DIR or "") or str(Path(__file__).parent / "sim" / "__pycache__")
+    folder = str(getattr(config, "CACHE_DIR", "")) or str(Path(__file__).parent / "sim" / "__pycache__")
     place = Path(folder)
     while not place.exists() and place != place.parent:
         place = place.parent

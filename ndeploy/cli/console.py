@@ -12,9 +12,13 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
 
+class ReaderLeftError(Exception):
+    """Whoever read stdout has closed it, as in `ndeploy inspect model.ndp | head`."""
+
+
 def emit(schema: str, fields: Mapping[str, Any]) -> None:
     """One JSON object on stdout. schema: "compile", "run", ...; becomes "ndeploy.compile/1"."""
-    print(json.dumps({"schema": f"ndeploy.{schema}/1", **fields}, indent=2, allow_nan=False))
+    _write(json.dumps({"schema": f"ndeploy.{schema}/1", **fields}, indent=2, allow_nan=False) + "\n")
 
 
 def show(*renderables: RenderableType) -> None:
@@ -22,8 +26,18 @@ def show(*renderables: RenderableType) -> None:
     from rich.console import Console
 
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 120)
-    for renderable in renderables:
-        console.print(renderable)
+    with console.capture() as text:
+        for renderable in renderables:
+            console.print(renderable)
+    _write(text.get())
+
+
+def _write(text: str) -> None:
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except BrokenPipeError as error:
+        raise ReaderLeftError from error
 
 
 @contextlib.contextmanager

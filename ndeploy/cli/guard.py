@@ -13,6 +13,7 @@ from collections.abc import Callable
 from types import FrameType
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from ndeploy.cli.console import ReaderLeftError
 from ndeploy.errors import NdeployError
 
 if TYPE_CHECKING:
@@ -36,16 +37,6 @@ def guarded(command: Callable[[], Any]) -> NoReturn:
     """Run a command and exit with its code; no exception leaves this function but SystemExit."""
     signal.signal(signal.SIGTERM, _terminate)
     try:
-        code = _run(command)
-    except BrokenPipeError:
-        # whoever read our output has left, as in `ndeploy inspect model.ndp | head`: no error, nobody to tell
-        code = 0
-        _discard(sys.stdout)
-    sys.exit(code)
-
-
-def _run(command: Callable[[], Any]) -> int:
-    try:
         command()
         code = 0
     except SystemExit as leaving:  # what typer ends with
@@ -55,8 +46,9 @@ def _run(command: Callable[[], Any]) -> int:
     except KeyboardInterrupt:
         _say("interrupted; nothing was left half-written")
         code = INTERRUPTED
-    except BrokenPipeError:
-        raise
+    except ReaderLeftError:  # nobody is there to be told, and nothing is wrong
+        _discard(sys.stdout)
+        code = 0
     except NdeployError as error:
         show_error(error)
         if _debug:
@@ -64,8 +56,7 @@ def _run(command: Callable[[], Any]) -> int:
         code = error.exit_code
     except Exception as error:
         code = _internal(error)
-    sys.stdout.flush()
-    return code
+    sys.exit(code)
 
 
 def _terminate(number: int, frame: FrameType | None) -> NoReturn:

@@ -22,8 +22,8 @@ def report(artifact: Artifact) -> list[RenderableType]:
     facts = {
         "program": program.name,
         "target": str(artifact.meta.get("target", "-")),
-        "time": f"{program.steps} model steps of {program.period} chip steps, {program.mode}: "
-        f"{program.chip_steps_per_sample} chip steps a sample",
+        "time": f"{style.many(program.steps, 'model step')} of {style.many(program.period, 'chip step')}, "
+        f"{program.mode}: {style.many(program.chip_steps_per_sample, 'chip step')} a sample",
         "size": f"{style.si(summary.neurons)} neurons, {style.si(summary.synapses)} synapses, "
         f"{style.si(summary.parameters)} weights of {summary.weight_bits_mean:.2f} bits "
         f"({style.size_in_bytes(summary.weight_memory_bytes)})",

@@ -24,8 +24,8 @@ def report(path: Path, digest: str, made: Artifact) -> list[RenderableType]:
         f"{style.si(summary.synapses)} synapses",
         "weights": f"{style.si(summary.parameters)} of {summary.weight_bits_mean:.2f} bits: "
         f"{style.size_in_bytes(summary.weight_memory_bytes)}",
-        "time": f"{program.steps} model steps of {program.period} chip steps, {program.mode}: "
-        f"{summary.chip_steps_per_sample} chip steps a sample",
+        "time": f"{style.many(program.steps, 'model step')} of {style.many(program.period, 'chip step')}, "
+        f"{program.mode}: {style.many(summary.chip_steps_per_sample, 'chip step')} a sample",
         "on the chip": _placed(made),
         "beside the neurocores": _embedded(made),
         "written": f"{path}  (sha256 {digest[:16]}...)",
@@ -42,10 +42,9 @@ def _placed(made: Artifact) -> str:
     placement = made.placement
     if not placement["cores"]:
         return "no cores: this target is not laid out"
-    cores, chips = placement["cores"], placement["chips"]
     return (
-        f"{cores} core{'' if cores == 1 else 's'} (lower bound {placement['cores_lower_bound']}, set by "
-        f"{placement['bound_by']}), {chips} chip{'' if chips == 1 else 's'}, "
+        f"{style.many(placement['cores'], 'core')} (lower bound {placement['cores_lower_bound']}, set by "
+        f"{placement['bound_by']}), {style.many(placement['chips'], 'chip')}, "
         f"{style.size_in_bytes(placement['weight_memory_bytes'])} of synaptic memory"
     )
 

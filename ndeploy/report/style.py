@@ -36,6 +36,11 @@ def size_in_bytes(n: int) -> str:
     return f"{value:.1f} GiB"
 
 
+def many(n: int, what: str) -> str:
+    """1 "core" -> "1 core"; 2 "core" -> "2 cores"."""
+    return f"{n} {what}" if n == 1 else f"{n} {what}s"
+
+
 def percent(share: float | None) -> str:
     """0.9231 -> "92.31 %"; a dash for None."""
     return "-" if share is None else f"{100 * share:.2f} %"

@@ -34,7 +34,7 @@ def report(program: Program, result: Verification, reference: str, against: str)
         if n:
             table.add_row(escape(name), str(n))
     return [
-        f"[bold red]{result.mismatches} mismatches[/bold red]: {reference} and {against} differ",
+        f"[bold red]{result.mismatches} mismatch{'' if result.mismatches == 1 else 'es'}[/bold red]: {reference} and {against} differ",
         style.facts(
             {
                 **facts,
