@@ -149,7 +149,7 @@ def host_operations(program: Program) -> tuple[Operation, ...]:
     return (*encode, *read)
 
 
-def lower_bound(units: Units, pieces: tuple[Piece, ...], capacity: Capacity) -> tuple[int, str]:
+def lower_bound(units: Units, capacity: Capacity) -> tuple[int, str]:
     """Cores that no placement can go below, and the resource that says so.
 
     Per resource the least any placement takes in all, divided by what a core holds: neurons; synaptic memory as packed,
@@ -163,11 +163,11 @@ def lower_bound(units: Units, pieces: tuple[Piece, ...], capacity: Capacity) -> 
             capacity.in_axons,
         ),
         "neuron configurations": (
-            len({c for piece in pieces for c in piece.need.configurations}),
+            len({c for unit in units.units for c in unit.configurations}),
             capacity.configurations,
         ),
         "threshold configurations": (
-            len({c for piece in pieces for c in piece.need.thresholds}),
+            len({c for unit in units.units for c in unit.thresholds}),
             capacity.thresholds,
         ),
     }
@@ -236,6 +236,8 @@ def place(program: Program, target: Target) -> Placed:
             notes=(note,),
         )
     capacity = capacity_of(target.core)
+    bound, by = lower_bound(units, capacity)
+    _chips(bound, target)  # refused before the work of cutting what cannot fit anywhere
     pieces, hosted = cut_all(units, capacity)
     cores = first_fit(pieces, capacity)
     grids: dict[str, Unit] = {unit.name: unit for unit in units.units}
@@ -246,7 +248,6 @@ def place(program: Program, target: Target) -> Placed:
     held: dict[int, list[Piece]] = {}
     for piece, core in zip(pieces, cores, strict=True):
         held.setdefault(core, []).append(piece)
-    bound, by = lower_bound(units, pieces, capacity)
     axons, sizes = _sums(units, pieces, hosted)
     estimate = target.packing.status == "unverified"
     return Placed(
