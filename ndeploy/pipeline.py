@@ -138,9 +138,9 @@ def _quantise(state: _State) -> _State:
         )
     assert state.network is not None
     given = _stated_input(state.network) | {
-        key: float(value)
+        key: float(state.settings.get(key, float))
         for key in ("input_bits", "input_scale", "input_signed")
-        if (value := state.settings.get(key, float, default=None)) is not None
+        if key in state.options.settings
     }
     request = Request(
         state.lowered,
