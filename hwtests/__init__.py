@@ -1,1 +1,1 @@
-"""ndeploy."""
+"""The regression suite shipped with the package: `pytest --pyargs ndeploy.hwtests`."""
