@@ -29,12 +29,13 @@ def report(program: Program, result: Verification, reference: str, against: str)
         ]
     origin = program.population(first.population).origin
     where = escape(first.population + (f" (from {origin})" if origin else ""))
+    many = "1 mismatch" if result.mismatches == 1 else f"{result.mismatches} mismatches"
     table = style.grid("by population", "population", ">mismatches")
     for name, n in result.by_population.items():
         if n:
             table.add_row(escape(name), str(n))
     return [
-        f"[bold red]{result.mismatches} mismatch{'' if result.mismatches == 1 else 'es'}[/bold red]: {reference} and {against} differ",
+        f"[bold red]{many}[/bold red]: {reference} and {against} differ",
         style.facts(
             {
                 **facts,
