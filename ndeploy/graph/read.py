@@ -28,7 +28,7 @@ DECODES = ("sum", "last", "max", "none")
 
 
 def read_nir(source: Path | bytes, settings: Settings | None = None) -> ir.Network:
-    """The network in a NIR file (or in its bytes), shapes inferred and checked, parameters broadcast to their neuron's shape.
+    """The network in a NIR file (or its bytes): shapes inferred and checked, parameters broadcast to their neuron's.
 
     settings: answers what NIR leaves open (dt, integrator, reset, ...; steps); what a file of ndeploy states itself
     comes next. Raises UsageError ND101 (no file), ND110 (no HDF5), ND111 (hostile content), ND112 (bad fields),
