@@ -187,8 +187,10 @@ def _operand(build: _Build, product: str, name: str) -> str:
 
 def _product(build: _Build, name: str, node: net.Product, target: str) -> RealProduct:
     left, right = _operand(build, name, node.left), _operand(build, name, node.right)
+    # the counts of a product and of the population that holds its result stand side by side: two names
+    own = f"{name}.multiply" if target == name else name
     return RealProduct(
-        name, left, right, target, node.left_view, node.right_view, node.subscripts, node.scale, node.stream
+        own, left, right, target, node.left_view, node.right_view, node.subscripts, node.scale, node.stream
     )
 
 
