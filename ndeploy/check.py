@@ -353,7 +353,8 @@ def check(program: Program, target: Target) -> tuple[Diagnostic, ...]:
     """Refuse what the target cannot do; say what could not be checked.
 
     Raises RefusedError ND403 (a feature the target lacks) or ND411 (a value too wide): the first fault in full, the
-    others by name; UsageError ND410 where the target's own data are not whole. Returns warnings: ND420 where limits of the chip are not public.
+    others by name; UsageError ND410 where the target's own data are not whole. Returns warnings: ND420 where limits
+    of the chip are not public.
     """
     validate(target)
     faults = [(code, message(rule), fault) for code, rule in CONSTRAINTS for fault in rule(program, target)]
@@ -363,7 +364,7 @@ def check(program: Program, target: Target) -> tuple[Diagnostic, ...]:
         more = f" ({len(others)} more: {'; '.join(others[:4])}{'; ...' if len(others) > 4 else ''})" if others else ""
         raise RefusedError(
             code,
-            f"{fault.subject} on {target.name}: {text}: {fault.value}; limit: {fault.limit}{more}",
+            f"{fault.subject} on {target.name}: {text[0].lower()}{text[1:]}: {fault.value}; limit: {fault.limit}{more}",
             help=fault.help,
         )
     unknown = unknown_limits(target)
