@@ -299,7 +299,8 @@ def _projection(
             **common,  # type: ignore[arg-type]
         )
     if isinstance(target.model, Neuron):
-        unit: FloatArray = np.ones(())
+        # a model taken over exactly counts messages, whatever the host says that one is worth
+        unit: FloatArray = np.asarray(units[p.source] if p.unit else 1.0)
     elif p.target in choices.unit:
         unit = choices.unit[p.target]
     elif isinstance(target.model, Or):
