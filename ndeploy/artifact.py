@@ -58,6 +58,15 @@ def sha256(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
+def sha256_of(path: Path) -> str:
+    """Hexadecimal digest of a file, however large."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
 def to_bytes(artifact: Artifact) -> bytes:
     """The file's bytes; equal artifacts give equal bytes. Raises ValueError for meta that JSON cannot hold."""
     from safetensors.numpy import save as save_arrays
@@ -120,8 +129,7 @@ def load(path: Path) -> Artifact:
         program = serial.from_parts(manifest["program"], _arrays(entries[ARRAYS]))
         wellformed.check(program)
         placement, meta = manifest["placement"], manifest["meta"]
-        if not isinstance(placement, dict) or not isinstance(meta, dict):
-            raise ValueError("placement and meta are not objects")
+        _check_meta(placement, meta)
     except UsageError:
         raise
     except MemoryError as error:
@@ -200,6 +208,23 @@ def _check_hashes(path: Path, manifest: dict[str, Any], entries: dict[str, bytes
                 f"'{path}': {name} is not what was written: its sha256 differs from the manifest's",
                 help="fetch the file again, or compile the model again",
             )
+
+
+def _check_meta(placement: Any, meta: Any) -> None:
+    """The parts of the provenance that reports rely on. Raises ValueError."""
+    for name, value in (("placement", placement), ("meta", meta)):
+        if not isinstance(value, dict):
+            raise ValueError(f"{name} is not an object")
+    for name in ("settings", "source"):
+        if not isinstance(meta.get(name, {}), dict):
+            raise ValueError(f"meta.{name} is not an object")
+    if not isinstance(meta.get("target", ""), str):
+        raise ValueError("meta.target is not a text")
+    if not all(isinstance(text, str) for text in meta.get("source", {}).values()):
+        raise ValueError("meta.source holds something that is not a text")
+    for entry in meta.get("settings", {}).values():
+        if not isinstance(entry, dict) or not {"value", "from"} <= set(entry):
+            raise ValueError("a setting lacks its value or where it came from")
 
 
 def _arrays(data: bytes) -> dict[str, np.ndarray[Any, Any]]:

@@ -25,6 +25,9 @@ from ndeploy.synapses import Conv, Sparse
 MAX_NEURONS = 1 << 28
 """Neurons of one population; a thousand times what a chip holds."""
 
+MAX_TEXT = 1000
+"""Characters of a name."""
+
 _BOUNDS: Mapping[str, tuple[int, int]] = {
     "steps": (1, 1 << 20),
     "period": (1, 1 << 20),
@@ -98,6 +101,9 @@ def _typed(value: Any, annotation: Any, where: str) -> None:
         low, high = _BOUNDS.get(where.rsplit(".", 1)[-1].split("[")[0], _FREE)
         if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
             raise ValueError(f"{where} is not an integer in {low}..{high}")
+    elif annotation is str:
+        if not isinstance(value, str) or not value.isprintable() or len(value) > MAX_TEXT:
+            raise ValueError(f"{where} is not a printable text of at most {MAX_TEXT} characters")
     elif not isinstance(value, origin or annotation):
         raise ValueError(f"{where} is not a {getattr(annotation, '__name__', annotation)}")
     elif is_dataclass(value) and not isinstance(value, type):

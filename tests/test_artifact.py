@@ -163,6 +163,11 @@ HOSTILE: dict[str, tuple[str, Callable[[dict[str, bytes]], None]]] = {
     "negative lag": ("ND701", manifest(lambda t: t["program"]["populations"][1].update(offset=5))),
     "two of a name": ("ND701", manifest(lambda t: t["program"]["populations"][0].update(name="out"))),
     "shift of 2^40": ("ND701", manifest(lambda t: t["program"]["populations"][1]["neuron"].update(shift=2**40))),
+    "a name that moves the cursor": ("ND701", manifest(lambda t: t["program"].update(name="\x1b[2J"))),
+    "settings are a list": ("ND701", manifest(lambda t: t["meta"].update(settings=[1]))),
+    "a setting without origin": ("ND701", manifest(lambda t: t["meta"].update(settings={"dt": {"value": 1}}))),
+    "source is a number": ("ND701", manifest(lambda t: t["meta"].update(source={"sha256": 1}))),
+    "target is a list": ("ND701", manifest(lambda t: t["meta"].update(target=["loihi2"]))),
     "meta is a list": ("ND701", manifest(lambda t: t.update(meta=[]))),
 }
 

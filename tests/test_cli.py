@@ -243,6 +243,29 @@ def test_inspect_escapes_what_files_say(capsys: Capsys, tmp_path: Path) -> None:
     assert name in call(capsys, "inspect", tmp_path / "a.ndp").out
 
 
+def test_inspect_spells_out_control_characters(capsys: Capsys, tmp_path: Path) -> None:
+    from ndeploy import artifact
+
+    meta = {"settings": {"\x1b]0;title\x07": {"value": "\x1b[2J", "from": "[red]"}}}
+    artifact.save(artifact.Artifact(PROGRAM, {}, None, meta), tmp_path / "a.ndp")
+    text = call(capsys, "inspect", tmp_path / "a.ndp").out
+    assert "\x1b" not in text
+    assert "\\x1b[2J" in text
+    assert "[red]" in text
+
+
+@pytest.mark.parametrize("which", [0, 1])
+def test_an_output_never_overwrites_an_input(capsys: Capsys, small: tuple[Path, Path], which: int) -> None:
+    model, data = small
+    before = small[which].read_bytes()
+    done = call(capsys, "run", model, "--data", data, "--output", small[which])
+    assert done.code == 2
+    assert small[which].read_bytes() == before
+    done = call(capsys, "compile", model, "--target", "loihi2", "-o", small[which], "--calibration", data)
+    assert done.code == 2
+    assert small[which].read_bytes() == before
+
+
 # -- targets, doctor ---------------------------------------------------------------------------------------------------
 
 

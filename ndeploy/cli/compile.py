@@ -47,6 +47,7 @@ def compile_command(
     options.choice("--attention", attention, ATTENTION)
     settings = options.settings(set_)
     path = output if output is not None else default_output(model, target)
+    options.apart({"--output": path, "--emit-nir": emit_nir}, {"MODEL": model, "--calibration": calibration})
     from ndeploy import artifact, atomic, plugins
     from ndeploy.graph.write import nir_bytes
     from ndeploy.pipeline import CompileOptions, compile_model
@@ -96,14 +97,14 @@ def make_artifact(model: Path, asked: CompileOptions, compiled: Compiled, networ
     from importlib.metadata import version
 
     from ndeploy import __version__
-    from ndeploy.artifact import Artifact, sha256
+    from ndeploy.artifact import Artifact, sha256_of
 
     calibration = None
     if asked.calibration is not None:
-        calibration = {"name": asked.calibration.name, "sha256": sha256(asked.calibration.read_bytes())}
+        calibration = {"name": asked.calibration.name, "sha256": sha256_of(asked.calibration)}
     meta: dict[str, Any] = {
         "target": compiled.target.name,
-        "source": {"name": model.name, "sha256": sha256(model.read_bytes())},
+        "source": {"name": model.name, "sha256": sha256_of(model)},
         "calibration": calibration,
         "family": compiled.network.family,
         "settings": compiled.program.meta["settings"],

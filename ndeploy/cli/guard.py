@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from ndeploy.cli.console import ReaderLeftError
 from ndeploy.errors import NdeployError
+from ndeploy.printable import printable
 
 if TYPE_CHECKING:
     from ndeploy.ir.diagnostic import Diagnostic
@@ -65,7 +66,7 @@ def _terminate(number: int, frame: FrameType | None) -> NoReturn:
 
 
 def _internal(error: Exception) -> int:
-    text = str(error).split("\n")[0][:300]
+    text = printable(str(error).split("\n")[0][:300])
     _say(f"error[ND799]: internal error: {type(error).__name__}: {text}")
     if _debug:
         _traceback()
@@ -93,14 +94,9 @@ def show_diagnostic(diagnostic: Diagnostic) -> None:
 def _coloured(kind: str, colour: str, code: str, message: str, remedy: str) -> None:
     on = sys.stderr.isatty() and "NO_COLOR" not in os.environ
     start, cyan, end = (f"\x1b[1;{colour}m", "\x1b[36m", "\x1b[0m") if on else ("", "", "")
-    _say(f"{start}{kind}[{code}]{end}: {_printable(message)}")
+    _say(f"{start}{kind}[{code}]{end}: {printable(message)}")
     if remedy:
-        _say(f"{cyan}help{end}: {_printable(remedy)}")
-
-
-def _printable(text: str) -> str:
-    """Names come from files of strangers: no control character of theirs reaches the terminal."""
-    return "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in text)
+        _say(f"{cyan}help{end}: {printable(remedy)}")
 
 
 def _say(line: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -42,3 +43,14 @@ def settings(pairs: list[str] | None) -> dict[str, str]:
             raise typer.BadParameter(f"'{key.strip()}' is given twice", param_hint="--set")
         read[key.strip()] = value.strip()
     return read
+
+
+def apart(outputs: Mapping[str, Path | None], inputs: Mapping[str, Path | None]) -> None:
+    """A usage error (exit 2) where an output would overwrite an input or another output."""
+    taken = {path.resolve(): name for name, path in inputs.items() if path is not None}
+    for name, path in outputs.items():
+        if path is None:
+            continue
+        if path.resolve() in taken:
+            raise typer.BadParameter(f"'{path}' is {taken[path.resolve()]} already", param_hint=name)
+        taken[path.resolve()] = name

@@ -32,6 +32,7 @@ def run_command(
     options.choice("--lava-mode", lava_mode, ("native", "fused"))
     if trace and output is None:
         raise typer.BadParameter("needs --output to write to", param_hint="--trace")
+    options.apart({"--output": output}, {"ARTIFACT": artifact, "--data": data})
     from ndeploy import artifact as artifacts
     from ndeploy import atomic, runners
     from ndeploy import data as samples

@@ -47,19 +47,18 @@ def _source(source: Mapping[str, Any]) -> str:
 
 def populations(program: Program) -> Table:
     """A row a population."""
-    from rich.markup import escape
 
     table = style.grid("populations", "name", "neuron", "shape", ">neurons", ">offset", "sends", "state", "from")
     for p in program.populations:
         table.add_row(
-            escape(p.name),
+            style.plain(p.name),
             p.neuron.kind,
             style.shape(p.shape),
             str(p.size),
             str(p.offset),
             message(p.neuron.message),
             " ".join(p.neuron.state),
-            escape(p.origin),
+            style.plain(p.origin),
         )
     return table
 
@@ -75,7 +74,6 @@ def message(sent: Message) -> str:
 
 def projections(program: Program) -> Table:
     """A row a projection."""
-    from rich.markup import escape
 
     table = style.grid(
         "projections", "from", "to", "synapses", ">count", ">weights", ">bits", "sign", ">exponent", ">delay"
@@ -83,8 +81,8 @@ def projections(program: Program) -> Table:
     for p in program.projections:
         port = "" if p.port == "in" else f".{p.port}"
         table.add_row(
-            escape(p.source),
-            escape(p.target + port),
+            style.plain(p.source),
+            style.plain(p.target + port),
             p.synapses.kind,
             str(p.synapses.count()),
             str(p.synapses.weight.size),
@@ -98,7 +96,6 @@ def projections(program: Program) -> Table:
 
 def products(program: Program) -> Table:
     """A row a product, with what its realisation costs."""
-    from rich.markup import escape
 
     from ndeploy.realise import realise
 
@@ -108,10 +105,10 @@ def products(program: Program) -> Table:
     for p in program.products:
         cost = realise(p)
         table.add_row(
-            escape(p.name),
+            style.plain(p.name),
             p.subscripts,
-            escape(f"{p.left} x {p.right}"),
-            escape(p.target),
+            style.plain(f"{p.left} x {p.right}"),
+            style.plain(p.target),
             p.realisation + (f" over {p.stream}" if p.realisation == "streamed" else ""),
             str(cost.neurons),
             str(cost.synapses),

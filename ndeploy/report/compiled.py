@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 
 def report(path: Path, digest: str, made: Artifact) -> list[RenderableType]:
     """What was built, what it takes on the chip, and what its meaning rests on."""
-    from rich.markup import escape
 
     program, summary = made.program, summarise(made.program)
     facts = {
@@ -31,7 +30,7 @@ def report(path: Path, digest: str, made: Artifact) -> list[RenderableType]:
         "written": f"{path}  (sha256 {digest[:16]}...)",
     }
     return [
-        f"[bold]compiled[/bold] {escape(made.meta['source']['name'])} [bold]for[/bold] {made.meta['target']}",
+        f"[bold]compiled[/bold] {style.plain(made.meta['source']['name'])} [bold]for[/bold] {made.meta['target']}",
         style.facts(facts),
         "",
         style.settings(made.meta["settings"]),

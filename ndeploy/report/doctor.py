@@ -15,12 +15,11 @@ _MARKS = {"ok": "[green]ok[/green]", "missing": "[yellow]missing[/yellow]", "bro
 
 def report(found: list[Check], works: bool) -> list[RenderableType]:
     """A line a check, then the commands that mend what is not well."""
-    from rich.markup import escape
     from rich.text import Text
 
     table = style.grid("", "", "what", "found")
     for check in found:
-        table.add_row(_MARKS[check.state], check.name, escape(check.found))
+        table.add_row(_MARKS[check.state], check.name, style.plain(check.found))
     parts: list[RenderableType] = [table]
     mends = [check for check in found if check.state != "ok" and check.mend]
     if mends:

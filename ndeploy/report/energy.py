@@ -13,24 +13,23 @@ if TYPE_CHECKING:
 
 def report(energy: EnergyReport, samples: int) -> list[RenderableType]:
     """Totals with their bounds, terms with their sources, and what is left out."""
-    from rich.markup import escape
 
     facts = {
         "a sample": f"mean of {samples} on {energy.target}",
         "energy": _bounds(energy.energy, "J"),
         "latency": _bounds(energy.latency, "s"),
     }
-    parts: list[RenderableType] = [f"[bold yellow]{escape(energy.label)}[/bold yellow]", style.facts(facts)]
+    parts: list[RenderableType] = [f"[bold yellow]{style.plain(energy.label)}[/bold yellow]", style.facts(facts)]
     if energy.terms:
         sources: dict[str, int] = {}
         table = style.grid("terms", "event", ">count", ">low", ">nominal", ">high", "status", ">source", "note")
         for term in energy.terms:
             number = sources.setdefault(term.source, len(sources) + 1)
             values = (style.si(value, "J") for value in (term.energy.low, term.energy.nominal, term.energy.high))
-            table.add_row(term.name, style.si(term.count), *values, term.status, str(number), escape(term.note))
-        parts += ["", table, *(escape(f"[{number}] {source}") for source, number in sources.items())]
+            table.add_row(term.name, style.si(term.count), *values, term.status, str(number), style.plain(term.note))
+        parts += ["", table, *(style.plain(f"[{number}] {source}") for source, number in sources.items())]
     parts.append("\n[bold]not in the total[/bold]")
-    parts += [escape(f"- {line}") for line in energy.unpriced]
+    parts += [style.plain(f"- {line}") for line in energy.unpriced]
     return parts
 
 

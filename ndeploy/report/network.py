@@ -16,13 +16,15 @@ if TYPE_CHECKING:
 
 def report(network: Network) -> list[RenderableType]:
     """Nodes with their parameters' shapes, edges, settings with their origin."""
-    from rich.markup import escape
 
     steps = "the data decide" if network.steps is None else str(network.steps)
     nodes = style.grid("nodes", "name", "type", "parameters", "fed by")
     for name, node in network.nodes.items():
         nodes.add_row(
-            escape(name), type(node).__name__, escape(_parameters(node)), escape(", ".join(network.sources(name)))
+            style.plain(name),
+            type(node).__name__,
+            style.plain(_parameters(node)),
+            style.plain(", ".join(network.sources(name))),
         )
     facts = {
         "network": network.name,

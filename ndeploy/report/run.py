@@ -77,7 +77,6 @@ def _predictions(predictions: IntArray, y: IntArray | None) -> Table:
 
 
 def _layers(program: Program, evaluation: Evaluation) -> Table:
-    from rich.markup import escape
 
     counts = evaluation.result.counts
     into: dict[str, float] = {}
@@ -93,7 +92,7 @@ def _layers(program: Program, evaluation: Evaluation) -> Table:
             float(counts.neuron_updates[population.name].mean()) if population.name in counts.neuron_updates else 0
         )
         table.add_row(
-            escape(population.name),
+            style.plain(population.name),
             population.neuron.kind,
             str(population.size),
             style.si(spikes),
@@ -105,7 +104,7 @@ def _layers(program: Program, evaluation: Evaluation) -> Table:
     for product in program.products:
         name = product.name
         table.add_row(
-            escape(name),
+            style.plain(name),
             f"product, {product.realisation}",
             "",
             style.si(float(counts.spikes[name].mean())) if name in counts.spikes else "",

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from ndeploy.printable import printable
+
 if TYPE_CHECKING:
     from rich.table import Table
 
@@ -36,6 +38,13 @@ def size_in_bytes(n: int) -> str:
     return f"{value:.1f} GiB"
 
 
+def plain(text: str) -> str:
+    """Text from a file as rich markup that shows it as it is."""
+    from rich.markup import escape
+
+    return escape(printable(text))
+
+
 def many(n: int, what: str) -> str:
     """1 "core" -> "1 core"; 2 "core" -> "2 cores"."""
     return f"{n} {what}" if n == 1 else f"{n} {what}s"
@@ -60,14 +69,13 @@ def bar(share: float, width: int = 20) -> str:
 
 def facts(pairs: Mapping[str, Any]) -> Table:
     """Two columns, names dim on the left."""
-    from rich.markup import escape
     from rich.table import Table
 
     table = Table.grid(padding=(0, 2))
     table.add_column(style="dim")
     table.add_column()
     for name, value in pairs.items():
-        table.add_row(name, value if not isinstance(value, str) else escape(value))
+        table.add_row(name, value if not isinstance(value, str) else plain(value))
     return table
 
 
@@ -87,5 +95,5 @@ def settings(table: Mapping[str, Mapping[str, Any]]) -> Table:
     """What the network's meaning rests on, with where each choice came from."""
     rows = grid("settings", "key", "value", "from")
     for key, entry in sorted(table.items()):
-        rows.add_row(key, str(entry.get("value")), str(entry.get("from", "")))
+        rows.add_row(plain(key), plain(str(entry["value"])), plain(str(entry["from"])))
     return rows

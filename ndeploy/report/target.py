@@ -14,20 +14,19 @@ if TYPE_CHECKING:
 
 def report(target: Mapping[str, Any]) -> list[RenderableType]:
     """Limits, features and prices of `ndeploy.target.describe`, every number beside its source and status."""
-    from rich.markup import escape
 
     sources = _Sources()
-    parts: list[RenderableType] = [f"[bold]{escape(target['name'])}[/bold]  {escape(target['title'])}"]
+    parts: list[RenderableType] = [f"[bold]{style.plain(target['name'])}[/bold]  {style.plain(target['title'])}"]
     limits = style.grid("limits", "limit", ">value", "unit", "status", "source and note")
     for path, limit in target["limits"].items():
         value = limit["value"]
         shown = str(value) if value is not None else ("not public" if limit["status"] == "unverified" else "none")
-        limits.add_row(path, shown, limit["unit"], limit["status"], escape(sources.cite(limit)))
+        limits.add_row(path, shown, limit["unit"], limit["status"], style.plain(sources.cite(limit)))
     parts.append(limits)
     features = style.grid("what it has", "", "values", "status", "source and note")
     for key in ("neuron_kinds", "resets", "features"):
         entry = target[key]
-        features.add_row(key, ", ".join(entry["values"]), entry["status"], escape(sources.cite(entry)))
+        features.add_row(key, ", ".join(entry["values"]), entry["status"], style.plain(sources.cite(entry)))
     parts.append(features)
     for key in ("energy", "time"):
         if target[key]:
@@ -37,18 +36,17 @@ def report(target: Mapping[str, Any]) -> list[RenderableType]:
     if target["static_power"]:
         parts.append(_prices("static power", [target["static_power"]], sources))
     parts.append("[bold]sources[/bold]")
-    parts += [escape(f"[{number}] {source}") for source, number in sources.numbers.items()]
-    parts += [f"[dim]{escape(note)}[/dim]" for note in target["notes"]]
+    parts += [style.plain(f"[{number}] {source}") for source, number in sources.numbers.items()]
+    parts += [f"[dim]{style.plain(note)}[/dim]" for note in target["notes"]]
     return parts
 
 
 def _prices(title: str, prices: list[dict[str, Any]], sources: _Sources) -> Table:
-    from rich.markup import escape
 
     table = style.grid(title, "event", ">low", ">nominal", ">high", "scope", "status", "source and note")
     for price in prices:
         values = (style.si(price[key], price["unit"]) for key in ("low", "nominal", "high"))
-        table.add_row(price["name"], *values, price["scope"], price["status"], escape(sources.cite(price)))
+        table.add_row(price["name"], *values, price["scope"], price["status"], style.plain(sources.cite(price)))
     return table
 
 

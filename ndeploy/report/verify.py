@@ -14,7 +14,6 @@ if TYPE_CHECKING:
 
 def report(program: Program, result: Verification, reference: str, against: str) -> list[RenderableType]:
     """The verdict; where there are mismatches, the first one and how many each population has."""
-    from rich.markup import escape
 
     seconds = ", ".join(f"{name} {style.si(s, 's')}" for name, s in result.seconds.items())
     facts = {
@@ -28,12 +27,12 @@ def report(program: Program, result: Verification, reference: str, against: str)
             style.facts(facts),
         ]
     origin = program.population(first.population).origin
-    where = escape(first.population + (f" (from {origin})" if origin else ""))
+    where = style.plain(first.population + (f" (from {origin})" if origin else ""))
     many = "1 mismatch" if result.mismatches == 1 else f"{result.mismatches} mismatches"
     table = style.grid("by population", "population", ">mismatches")
     for name, n in result.by_population.items():
         if n:
-            table.add_row(escape(name), str(n))
+            table.add_row(style.plain(name), str(n))
     return [
         f"[bold red]{many}[/bold red]: {reference} and {against} differ",
         style.facts(
