@@ -100,6 +100,11 @@ CODES: dict[str, Code] = {
         "delays cannot be balanced",
         "A loop without a delay of at least one model step: its values would depend on themselves.",
     ),
+    "ND208": Code(
+        "relay added",
+        "A skip or a delay takes more chip steps than the target's synapses store, so the messages are relayed by "
+        "neurons on the way. Values and timing are unchanged; neurons, messages and synaptic operations are charged.",
+    ),
     "ND207": Code(
         "time step does not fit the network",
         "dt, a time constant, a delay or a refractory time make no sensible step together: time constants must be "

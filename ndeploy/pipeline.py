@@ -118,11 +118,19 @@ def _steps(state: _State, network: Network) -> int:
 
 
 def _schedule(state: _State) -> _State:
+    from ndeploy.passes.long_delays import relay_long_delays
     from ndeploy.passes.schedule import schedule
 
     assert state.lowered is not None
     planned = schedule(state.lowered, attention=state.options.attention, mode=state.options.mode)
-    return replace(state, schedule=planned)
+    stored = state.target.widths.delay.value
+    # a projection of delay d stores a message for d - 1 chip steps: the first is the way itself
+    lowered, planned = relay_long_delays(state.lowered, planned, None if stored is None else stored + 1)
+    notes = tuple(
+        Diagnostic("ND208", f"relay '{name}' added: {why}", "it takes neurons and messages")
+        for name, why in lowered.added
+    )
+    return replace(state, lowered=lowered, schedule=planned, diagnostics=state.diagnostics + notes)
 
 
 def _quantise(state: _State) -> _State:

@@ -46,7 +46,8 @@ def as_product(product: RealProduct, realisation: str, delay: int = 0, exponent:
 def schedule(lowered: Lowered, *, attention: str = "parallel", mode: str = "auto") -> Schedule:
     """Longest-path offsets over the projections of lag 0; every delay is stretched to land in the right model step.
 
-    attention: realisation of all products. mode: "auto" is pipelined where nothing can cross from a sample to the next.
+    The period is the least that lets every product finish and every loop close. attention: realisation of all
+    products. mode: "auto" is pipelined where nothing can cross from a sample to the next.
     Raises RefusedError ND206 (a loop within a model step), ND204 (pipelined asked for a program with memory in flight).
     """
     costs = {p.name: realise(as_product(p, attention)) for p in lowered.products}
@@ -59,16 +60,11 @@ def schedule(lowered: Lowered, *, attention: str = "parallel", mode: str = "auto
         for operand in {q.left, q.right}:
             edges[operand].append((q.target, costs[q.name].chip_steps))
     offset = _longest_paths(edges)
-    delay: dict[str, int] = {}
+    # a model step takes as many chip steps as its longest loop
     for p in lowered.projections:
-        delay[p.name] = offset[p.target] - offset[p.source] + p.lag * period
-        if delay[p.name] < 1:
-            raise RefusedError(
-                "ND206",
-                f"projection '{p.name}' from '{p.source}' to '{p.target}' closes a loop of {1 - delay[p.name]} chip "
-                f"steps more than the {p.lag} model steps it may take",
-                help="give the loop a longer delay (--set recurrent_delay=...), or shorten it by a population",
-            )
+        if p.lag:
+            period = max(period, -(-(1 + offset[p.source] - offset[p.target]) // p.lag))
+    delay = {p.name: offset[p.target] - offset[p.source] + p.lag * period for p in lowered.projections}
     for q in lowered.products:
         delay[q.name] = offset[q.target] - max(offset[q.left], offset[q.right])
     remembers = any(p.lag or p.delays is not None for p in lowered.projections)
