@@ -193,8 +193,11 @@ class _Builder:
             amount = self.parameter(0, 64 * top, shape) if reset.startswith("subtract") else 0
             input_bias = self.parameter(-20, 20, shape) if self.chance() else 0
             shift = self.choice((6, 6, 0, 3))
-            refractory = self.choice((0, 0, 1, 3))
-            return CubaLif(du, dv, vth, self.bias(shape), input_bias, shift, reset, amount, refractory)
+            rest = self.parameter(-64, 64, shape) if reset.startswith("zero") and self.chance() else 0
+            return CubaLif(
+                du, dv, vth, self.bias(shape), input_bias, shift, reset,
+                reset_amount=amount, reset_value=rest, refractory=self.choice((0, 0, 1, 3)),
+            )  # fmt: skip
         if kind == "cuba-li":
             if self.native:
                 return CubaLi(du, dv, self.bias(shape))

@@ -111,7 +111,7 @@ class LifEvaluator(Evaluator):
     def fits(self, bound: int) -> bool:
         """Whether 32 bits hold every intermediate for inputs of magnitude <= bound."""
         neuron = self.neuron
-        amounts = [neuron.bias, getattr(neuron, "reset_amount", 0), getattr(neuron, "refractory", 0)]
+        amounts = [neuron.bias, *(getattr(neuron, x, 0) for x in ("reset_amount", "reset_value", "refractory"))]
         thresholds = [getattr(neuron, name, 0) for name in ("vth", "vth_low", "vth_high")]
         decays = all(_lowest(d) >= 0 and _largest(d) < DECAY_ONE for d in (neuron.du, neuron.dv))
         return (
@@ -123,68 +123,95 @@ class LifEvaluator(Evaluator):
         )
 
     def _prepare(self) -> None:
-        """Parameters as the kernel takes them; None for what has no effect."""
+        """Parameters as the kernels take them: (N,) int32 in simulator order."""
         neuron = self.neuron
-        self.u_keep = self._array(DECAY_ONE - 1 - np.asarray(neuron.du), absent=0)
-        self.v_keep = self._array(DECAY_ONE - np.asarray(neuron.dv), absent=DECAY_ONE)
-        self.bias = self._array(neuron.bias, absent=0)
-        self.add = self._array(np.asarray(self.input_bias) << neuron.shift, absent=0)
-        self.amount, self.low = None, None
+        self.u_keep = self._array(DECAY_ONE - 1 - np.asarray(neuron.du))
+        self.v_keep = self._array(DECAY_ONE - np.asarray(neuron.dv))
+        self.bias = self._array(neuron.bias)
+        self.add = self._array(np.asarray(self.input_bias) << neuron.shift)
+        self.amount = self._array(getattr(neuron, "reset_amount", 0))
+        self.rest = self._array(getattr(neuron, "reset_value", 0))
+        self.low = self._array(neuron.vth_low if isinstance(neuron, TernaryLif) else -(2**31))
         if isinstance(neuron, TernaryLif):
             self.high = self._array(neuron.vth_high)
-            self.low = self._array(neuron.vth_low)
-        elif isinstance(neuron, CubaLif):
-            self.high = self._array(neuron.vth)
-            if self.reset.startswith("subtract"):
-                self.amount = self._array(neuron.reset_amount)
-            elif self.reset == "none":
-                self.amount = self._array(0)
         else:
-            self.high = self._array(2**31 - 1)
+            self.high = self._array(neuron.vth if isinstance(neuron, CubaLif) else 2**31 - 1)
+        self.common = (
+            not isinstance(neuron, TernaryLif)
+            and self.reset in ("zero", "subtract")
+            and not (self.refractory or self.add.any() or self.rest.any())
+        )
         self.ready = True
 
-    def _array(self, value: Parameter, absent: int | None = None) -> Array | None:
-        """(N,) int32 in simulator order, or None if every value is `absent`."""
-        if absent is not None and np.all(np.asarray(value) == absent):
-            return None
+    def _array(self, value: Parameter) -> Array:
         full = np.broadcast_to(np.asarray(value), self.population.shape).reshape(-1)
         return np.ascontiguousarray(full[order(self.size, self.layout)]).astype(np.int32)
 
     def begin(self, samples: int) -> dict[str, Array]:
         if not self.ready:
             self._prepare()
-        names = ["u", "v"]
-        names += ["spiked"] if self.reset.endswith("-next") else []
-        names += ["wait"] if self.refractory else []
-        return {name: np.zeros((samples, self.size), dtype=np.int32) for name in names}
+        return {name: np.zeros((samples, self.size), dtype=np.int32) for name in ("u", "v", "spiked", "wait")}
 
     def advance(
         self, state: Mapping[str, Array], sums: Sums, messages: Array, traces: Mapping[str, Array]
     ) -> dict[str, int]:
-        from ndeploy.sim.kernels_neuron import lif
-
         neuron = self.neuron
         array, exponent = sums["in"]
-        emits = isinstance(neuron, CubaLi)
-        spikes = np.empty(messages.shape, dtype=np.int8) if emits else messages
-        v_trace = traces.get("v")
-        if emits and v_trace is None and neuron.emit_bits:  # type: ignore[union-attr]
-            v_trace = np.empty(messages.shape, dtype=np.int32)
+        scale = np.int32(1 << (exponent + neuron.shift))
+        emits = isinstance(neuron, CubaLi) and neuron.emit_bits
+        spikes = np.empty(messages.shape, dtype=np.int8) if isinstance(neuron, CubaLi) else messages
+        traces = dict(traces)
+        if emits and "v" not in traces:
+            traces["v"] = np.empty(messages.shape, dtype=np.int32)
         events = np.zeros(2, dtype=np.int64)
-        lif(
-            _narrow(array), np.int32(1 << (exponent + neuron.shift)), self.add,
-            state["u"], self.u_keep, state["v"], self.v_keep, self.bias, self.high, self.low, self.amount,
-            state.get("spiked"), state.get("wait"), np.int32(self.refractory),
-            spikes, traces.get("u"), v_trace, traces.get("wait"), events,
-        )  # fmt: skip
+        if self.common and traces.keys() <= {"v"}:
+            self._common(_narrow(array), scale, state, spikes, traces.get("v"), events)
+        else:
+            self._any(_narrow(array).astype(np.int32, copy=False), scale, state, spikes, traces, events)
         if isinstance(neuron, CubaLi):
-            if neuron.emit_bits and v_trace is not None:
-                np.clip(v_trace >> neuron.emit_shift, neuron.message.low, neuron.message.high, out=messages)
+            if emits:
+                np.clip(traces["v"] >> neuron.emit_shift, neuron.message.low, neuron.message.high, out=messages)
             else:
                 messages[...] = 0
         if "spiked" in traces:
             traces["spiked"][...] = messages
         return {"u-wrapped": int(events[0]), "v-saturated": int(events[1])}
+
+    def _common(
+        self,
+        sums: Array,
+        scale: np.int32,
+        state: Mapping[str, Array],
+        spikes: Array,
+        trace_v: Array | None,
+        events: Array,
+    ) -> None:
+        from ndeploy.sim.kernels_neuron import lif
+
+        u_keep = self.u_keep if self.u_keep.any() else None
+        v_keep = self.v_keep if (self.v_keep != DECAY_ONE).any() else None
+        amount = self.amount if self.reset == "subtract" else None
+        u, v = state["u"], state["v"]
+        lif(sums, scale, u, u_keep, v, v_keep, self.bias, self.high, amount, spikes, trace_v, events)
+
+    def _any(
+        self,
+        sums: Array,
+        scale: np.int32,
+        state: Mapping[str, Array],
+        spikes: Array,
+        traces: Mapping[str, Array],
+        events: Array,
+    ) -> None:
+        from ndeploy.sim.kernels_neuron import lif_any
+
+        flags = self.reset.startswith("subtract"), self.reset.endswith("-next"), self.reset in ("zero", "subtract")
+        recorded = [traces[n] if n in traces else np.empty(sums.shape, dtype=np.int32) for n in ("u", "v", "wait")]
+        lif_any(
+            sums, scale, self.add, state["u"], self.u_keep, state["v"], self.v_keep, self.bias, self.high, self.low,
+            self.amount, self.rest, *(np.int32(x) for x in flags), state["spiked"], state["wait"],
+            np.int32(self.refractory), spikes, *recorded, events,
+        )  # fmt: skip
 
 
 class RelayEvaluator(Evaluator):

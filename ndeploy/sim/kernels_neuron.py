@@ -2,8 +2,8 @@
 
 All arithmetic is in 32 bits, four to eight times as many lanes as in 64: callers prove that no intermediate leaves
 int32 (ndeploy/sim/evaluators.py). Every operation is cast back to int32 because numba widens int32 sums to int64.
-Optional parts are None: numba drops their branches, so that one source serves every variant, each compiled (and cached
-on disk) when it is first needed. The inner loops run over one-dimensional slices, which LLVM vectorises.
+Optional parts of `lif` are None: numba drops their branches, and each combination is compiled (and cached on disk) when
+it is first needed; what is rare goes through `lif_any`, compiled once. The inner loops run over one-dimensional slices, which LLVM vectorises.
 """
 
 # mypy: disable-error-code="untyped-decorator,no-untyped-def,no-untyped-call"
@@ -29,19 +29,27 @@ def _decay(x, factor):
     return _i4(_i4(high * factor) + _i4(_i4(_i4(low * factor) + toward_zero) >> _i4(12)))
 
 
-@numba.njit(nogil=True, cache=True)
-def lif(
-    sums, scale, add, u, u_keep, v, v_keep, bias, high, low, amount, spiked, wait, refractory,
-    spikes, trace_u, trace_v, trace_wait, events,
-):  # fmt: skip
-    """Integrate, compare and reset.
+@numba.njit(inline="always")
+def _wrap(raw):
+    current = _i4(raw - _SPAN) if raw > _TOP else raw
+    return _i4(current + _SPAN) if raw <= -_TOP else current
 
-    sums (B, T, N), int32 or float32 of exact integers: the summed synaptic input; the current grows by
-    sums * scale + add[n] (add None: nothing). u, v (B, N): state, changed in place; u_keep, v_keep (N,): decay
-    factors in 1/4096; u_keep None: the current is forgotten; v_keep None: no leak. high: threshold (N,); low: the
-    ternary neuron's lower threshold or None. amount: subtracted at a reset, None: reset to zero. spiked (B, N): last
-    spikes, for resets in the step after; wait (B, N): refractory steps left. spikes (B, T, N) int8 and the trace arrays
-    (B, T, N) int32 (or None) are written. events[0] counts currents that wrapped, events[1] saturated membranes.
+
+@numba.njit(inline="always")
+def _clip(x):
+    y = _MAX if x > _MAX else x
+    return -_MAX if x < -_MAX else y
+
+
+@numba.njit(nogil=True, cache=True)
+def lif(sums, scale, u, u_keep, v, v_keep, bias, threshold, amount, spikes, trace_v, events):
+    """The common case: integrate, compare, reset at once to zero or by an amount.
+
+    sums (B, T, N), int32 or float32 of exact integers: the summed synaptic input; the current grows by sums * scale.
+    u, v (B, N) int32: state, changed in place; u_keep, v_keep (N,): decay factors in 1/4096; u_keep None: the current is
+    forgotten; v_keep None: no leak. threshold (N,). amount (N,): subtracted at a reset, None: reset to zero. spikes
+    (B, T, N) int8 and trace_v (B, T, N) int32 (or None) are written. events[0] counts currents that wrapped, events[1]
+    saturated membranes.
     """
     samples, steps, size = sums.shape
     for b in range(samples):
@@ -49,84 +57,95 @@ def lif(
             end = min(size, first + BLOCK)
             u_b = u[b, first:end]
             v_b = v[b, first:end]
-            high_b = high[first:end]
-            if add is not None:
-                add_b = add[first:end]
+            bias_b = bias[first:end]
+            threshold_b = threshold[first:end]
             if u_keep is not None:
                 u_keep_b = u_keep[first:end]
             if v_keep is not None:
                 v_keep_b = v_keep[first:end]
-            if bias is not None:
-                bias_b = bias[first:end]
-            if low is not None:
-                low_b = low[first:end]
             if amount is not None:
                 amount_b = amount[first:end]
-            if spiked is not None:
-                spiked_b = spiked[b, first:end]
-            if wait is not None:
-                wait_b = wait[b, first:end]
             for t in range(steps):
                 sums_b = sums[b, t, first:end]
                 spikes_b = spikes[b, t, first:end]
-                if trace_u is not None:
-                    trace_u_b = trace_u[b, t, first:end]
                 if trace_v is not None:
                     trace_v_b = trace_v[b, t, first:end]
                 wrapped = _i4(0)
                 saturated = _i4(0)
                 for n in range(sums_b.shape[0]):
                     raw = _i4(_i4(sums_b[n]) * scale)
-                    if add is not None:
-                        raw = _i4(raw + add_b[n])
                     if u_keep is not None:
                         raw = _i4(raw + _decay(u_b[n], u_keep_b[n]))
-                    current = _i4(raw - _SPAN) if raw > _TOP else raw
-                    current = _i4(current + _SPAN) if raw <= -_TOP else current
+                    current = _wrap(raw)
                     wrapped = _i4(wrapped + _i4(current != raw))
                     if u_keep is not None:
                         u_b[n] = current
                     x = v_b[n]
                     if v_keep is not None:
                         x = _decay(x, v_keep_b[n])
-                    x = _i4(x + current)
-                    if bias is not None:
-                        x = _i4(x + bias_b[n])
-                    if spiked is not None:
-                        if amount is None:
-                            x = _i4(0) if spiked_b[n] > 0 else x
-                        else:
-                            x = _i4(x - amount_b[n]) if spiked_b[n] > 0 else x
-                    y = _MAX if x > _MAX else x
-                    y = -_MAX if x < -_MAX else y
+                    x = _i4(_i4(x + current) + bias_b[n])
+                    y = _clip(x)
                     saturated = _i4(saturated + _i4(y != x))
-                    if wait is not None:
-                        y = _i4(0) if wait_b[n] > 0 else y
-                    spike = y > high_b[n]
-                    if low is not None:
-                        below = y < low_b[n]
-                        y = _i4(0) if (spike or below) else y
-                        spikes_b[n] = np.int8(np.int8(spike) - np.int8(below))
+                    spike = y > threshold_b[n]
+                    if amount is None:
+                        y = _i4(0) if spike else y
                     else:
-                        if spiked is not None:
-                            spiked_b[n] = spike
-                        elif amount is None:
-                            y = _i4(0) if spike else y
-                        else:
-                            y = _i4(y - amount_b[n]) if spike else y
-                        if wait is not None:
-                            left = _i4(wait_b[n] - _i4(1)) if wait_b[n] > 0 else _i4(0)
-                            wait_b[n] = refractory if spike else left
-                        spikes_b[n] = spike
+                        y = _i4(y - amount_b[n]) if spike else y
                     v_b[n] = y
-                    if trace_u is not None:
-                        trace_u_b[n] = current
+                    spikes_b[n] = spike
                     if trace_v is not None:
                         trace_v_b[n] = y
-                if trace_wait is not None:
-                    trace_wait[b, t, first:end] = wait_b
                 events[0] += wrapped
                 events[1] += saturated
+
+
+@numba.njit(nogil=True, cache=True)
+def lif_any(
+    sums, scale, add, u, u_keep, v, v_keep, bias, high, low, amount, rest, subtract, delayed, at_once,
+    spiked, wait, refractory, spikes, trace_u, trace_v, trace_wait, events,
+):  # fmt: skip
+    """Every variant of `lif` in one kernel, so that only one is compiled: nothing is left out.
+
+    sums (B, T, N) int32. add (N,): joins the input after scaling. high, low (N,): spike +1 above high, -1 below low.
+    A reset subtracts amount (N,) where `subtract` is 1, else it goes to rest (N,); it comes with the spike where
+    `at_once` is 1, in the next step's result where `delayed` is 1. spiked (B, N): the last step's spikes; wait (B, N):
+    refractory steps left, `refractory` after a spike.
+    """
+    samples, steps, size = sums.shape
+    for b in range(samples):
+        u_b, v_b, spiked_b, wait_b = u[b], v[b], spiked[b], wait[b]
+        for t in range(steps):
+            sums_b, spikes_b = sums[b, t], spikes[b, t]
+            u_t, v_t, wait_t = trace_u[b, t], trace_v[b, t], trace_wait[b, t]
+            wrapped = _i4(0)
+            saturated = _i4(0)
+            for n in range(size):
+                raw = _i4(_i4(_i4(sums_b[n] * scale) + add[n]) + _decay(u_b[n], u_keep[n]))
+                current = _wrap(raw)
+                wrapped = _i4(wrapped + _i4(current != raw))
+                x = _i4(_i4(_decay(v_b[n], v_keep[n]) + current) + bias[n])
+                lowered = _i4(x - amount[n]) if subtract > 0 else rest[n]
+                x = lowered if (delayed > 0 and spiked_b[n] != 0) else x
+                y = _clip(x)
+                saturated = _i4(saturated + _i4(y != x))
+                y = rest[n] if wait_b[n] > 0 else y
+                above = y > high[n]
+                below = y < low[n]
+                fired = above or below
+                lowered = _i4(y - amount[n]) if subtract > 0 else rest[n]
+                y = lowered if (at_once > 0 and fired) else y
+                left = _i4(wait_b[n] - _i4(1)) if wait_b[n] > 0 else _i4(0)
+                left = refractory if fired else left
+                u_b[n] = current
+                v_b[n] = y
+                wait_b[n] = left
+                spiked_b[n] = _i4(fired)
+                spikes_b[n] = np.int8(np.int8(above) - np.int8(below))
+                u_t[n] = current
+                v_t[n] = y
+                wait_t[n] = left
+            events[0] += wrapped
+            events[1] += saturated
 
 
 @numba.njit(nogil=True, cache=True)

@@ -61,7 +61,9 @@ class Plan:
 def work(program: Program, samples: int) -> float:
     """A rough count of what numpy would have to do for these samples."""
     updates = sum(p.size for p in program.populations if not isinstance(p.neuron, Input))
-    visits = sum(x.synapses.n_in * max(1, x.synapses.weight.size // max(1, x.synapses.n_in)) for x in program.projections)
+    visits = sum(
+        x.synapses.n_in * max(1, x.synapses.weight.size // max(1, x.synapses.n_in)) for x in program.projections
+    )
     visits += sum(math.prod(x.left_view) * math.prod(x.right_view) for x in program.products)
     return float(program.steps * samples * (150 * updates + visits))
 

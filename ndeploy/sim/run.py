@@ -84,7 +84,9 @@ def _check(program: Program, messages: Mapping[str, Array]) -> int:
             )
         found.add(len(given))
     if len(found) > 1:
-        raise UsageError("ND502", f"inputs differ in samples: {sorted(found)}", help="give every input the same samples")
+        raise UsageError(
+            "ND502", f"inputs differ in samples: {sorted(found)}", help="give every input the same samples"
+        )
     if found == {0}:
         raise UsageError("ND503", "the data holds no samples", help="give at least one sample")
     return found.pop()

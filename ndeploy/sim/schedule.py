@@ -165,5 +165,3 @@ def _strong_components(names: Sequence[str], edges: Sequence[tuple[str, str, int
                 stack.append(child)
                 work.append((child, iter(after[child])))
     return number
-
-
