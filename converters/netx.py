@@ -187,14 +187,18 @@ class _Build:
         inputs = int(np.prod(self.shape))
         if inputs != weight.shape[1]:
             raise layer.error(f"its weights take {weight.shape[1]} values, the layer before gives {self.shape}")
-        delays = None
-        if self.delay is not None:
-            delays = np.broadcast_to(np.broadcast_to(self.delay, self.shape).reshape(1, -1), weight.shape).copy()
+        delays = self._row_delays(outputs)
         if len(self.shape) > 1:
             self._put(f"{layer.name}.flatten", net.Flatten(self.shape), (inputs,))
         mantissa, integer = _integer(layer, weight, delays)
         self._put(f"{layer.name}.weight", net.Linear(mantissa, integer=integer), (outputs,))
         self._neuron(layer, (outputs,), build(layer, (outputs,), self._compare(layer)))
+
+    def _row_delays(self, rows: int) -> IntArray | None:
+        """Delays of the sending neurons in the layout of a dense weight of that many rows."""
+        if self.delay is None:
+            return None
+        return np.tile(np.broadcast_to(self.delay, self.shape).reshape(1, -1), (rows, 1))
 
     def _conv(self, layer: Layer) -> None:
         weight = layer.integers("weight")
@@ -260,7 +264,7 @@ class _Build:
             )
         group = np.arange(weight.shape[0]) // (weight.shape[0] // groups)
         channel = group[:, None] * weight.shape[1] + np.arange(weight.shape[1])
-        return np.broadcast_to(planes[:, 0][channel][:, :, None, None], weight.shape).copy()
+        return np.array(np.broadcast_to(planes[:, 0][channel][:, :, None, None], weight.shape), dtype=np.int64)
 
     def _flatten(self, layer: Layer) -> None:
         if len(self.shape) > 1 and self.delay is None:
@@ -274,11 +278,11 @@ class _Build:
         before = self.nodes[self.end]
         if isinstance(before, net.IntegerNeuron) and not before.neuron.message.bits:
             raise layer.error("it averages a layer that sends no spikes")
-        each = inputs // groups
+        each, delays = inputs // groups, self._row_delays(groups)
         if len(self.shape) > 1:
             self._put(f"{layer.name}.flatten", net.Flatten(self.shape), (inputs,))
-        member = np.kron(np.eye(groups), np.ones((1, each)))
-        self._put(f"{layer.name}.weight", net.Linear(member, integer=net.IntegerWeights(2)), (groups,))
+        member = np.asarray(np.kron(np.eye(groups), np.ones((1, each))), dtype=np.float64)
+        self._put(f"{layer.name}.weight", net.Linear(member, integer=net.IntegerWeights(2, delays=delays)), (groups,))
         self.delay = None
         self._put(layer.name, net.IntegerNeuron(Relay(each.bit_length(), signed=False), (groups,)), (groups,))
 
@@ -304,7 +308,7 @@ def _delay(layer: Layer, shape: tuple[int, ...]) -> IntArray | None:
     if whole.size == int(np.prod(shape)):
         return whole.reshape(shape)
     if whole.size == shape[0]:
-        return whole.reshape(-1, *(1,) * (len(shape) - 1))
+        return np.asarray(whole.reshape(-1, *(1,) * (len(shape) - 1)), dtype=np.int64)
     raise layer.error(f"{whole.size} delays for neurons of shape {shape}")
 
 

@@ -157,14 +157,15 @@ def _npz(path: Path, size: int) -> Any:
 
 
 def _is_tensor(value: object) -> bool:
-    return isinstance(value, np.ndarray) or (type(value).__module__ == "torch" and hasattr(value, "numel"))
+    # by name: torch is not imported for files that do not need it
+    return isinstance(value, np.ndarray) or (type(value).__module__.startswith("torch") and hasattr(value, "numel"))
 
 
 def _is_state(value: object) -> bool:
     if not isinstance(value, Mapping) or not value:
         return False
     named = all(isinstance(k, str) for k in value)
-    return named and sum(_is_tensor(v) or hasattr(v, "data") for v in value.values()) * 2 > len(value)
+    return named and sum(_is_tensor(v) for v in value.values()) * 2 > len(value)
 
 
 def _split(path: Path, raw: Any) -> tuple[Mapping[str, Any], Mapping[str, Any]]:

@@ -1,4 +1,4 @@
-"""lava-dl NetX files: golden values of lava-dl's own networks, every layer type against numpy, bad files."""
+"""lava-dl NetX files: every layer type against numpy, bad files."""
 
 from __future__ import annotations
 
@@ -10,31 +10,16 @@ import numpy.typing as npt
 import pytest
 from ndeploy.converters import netx
 
-from ndeploy import oracle
 from ndeploy.contents import Contents
-from ndeploy.decode import encode
 from ndeploy.errors import NdeployError, RefusedError, UsageError
 from ndeploy.ir import network as net
-from ndeploy.ir.result import RunResult
-from ndeploy.neurons import CubaLi, CubaLif, Delta, Sigma, SigmaDelta
+from ndeploy.neurons import CubaLif
 from ndeploy.pipeline import CompileOptions, compile_model
 from ndeploy.settings import Settings
 
-from .fixtures_path import fixture
-from .tiny_netx import conv, correlate, dense, lif, run_lif, sdn, write_net
+from .tiny_netx import conv, correlate, dense, lif, load, run, run_lif, sdn, write_net
 
 Ints = npt.NDArray[np.int64]
-
-
-def _load(path: Path, **settings: str) -> net.Network:
-    contents = Contents(path)
-    assert netx.detect(path, contents)
-    return netx.load(path, contents, Settings(settings))
-
-
-def _run(path: Path, x: npt.NDArray[Any], steps: int, target: str = "loihi2", **settings: str) -> RunResult:
-    compiled = compile_model(path, CompileOptions(target=target, steps=steps, settings=settings))
-    return oracle.run(compiled.program, encode(compiled.program, x[None]))
 
 
 def _spikes(rng: np.random.Generator, *shape: int, rate: float = 0.3) -> Ints:
@@ -43,92 +28,6 @@ def _spikes(rng: np.random.Generator, *shape: int, rate: float = 0.3) -> Ints:
 
 def _even(rng: np.random.Generator, *shape: int, top: int = 20) -> Ints:
     return 2 * rng.integers(-top, top + 4, shape)
-
-
-# -- lava-dl's own networks --------------------------------------------------------------------------------------------
-
-
-def _events(events: npt.NDArray[np.float64], steps: int) -> Ints:
-    """lava-dl's event files: (neuron, polarity, time in ms), to nearest step."""
-    dense_ = np.zeros((steps, 200), dtype=np.int64)
-    time = np.rint(events[:, 2]).astype(np.int64)
-    inside = time < steps
-    dense_[time[inside], events[inside, 0].astype(np.int64)] = 1
-    return dense_
-
-
-def _oxford(steps: int, **settings: str) -> int:
-    """Output spikes that differ from the golden ones, which are two steps late: SLAYER delays each layer's by one."""
-    folder = fixture("netx/oxford")
-    x = _events(np.load(folder / "input.npy"), steps).astype(np.uint8)
-    golden = _events(np.load(folder / "ground_truth.npy"), steps)
-    found = _run(folder / "network.net", x, steps, **settings).traces["spikes/layer1"][0]
-    assert golden[2:].sum() > steps
-    return int((found[:-2] != golden[2:]).sum())
-
-
-def test_oxford_equals_its_golden_spikes() -> None:
-    assert _oxford(300) == 0
-
-
-@pytest.mark.long
-def test_oxford_equals_its_golden_spikes_to_the_end() -> None:
-    assert _oxford(2000) == 0
-
-
-def test_oxford_needs_the_comparison_of_its_trainer() -> None:
-    assert _oxford(300, compare="gt") > 100
-
-
-def test_tinynet_equals_its_golden_values_layer_by_layer() -> None:
-    folder = fixture("netx/tinynet")
-    bias = np.load(folder / "input_bias.npy").transpose(2, 1, 0)  # lava-dl keeps images as (W, H, C)
-    result = _run(folder / "tiny.net", bias, 15)
-
-    def golden(name: str) -> Ints:
-        """(steps, C, H, W), from the first step that the layers compute on."""
-        return np.moveaxis(np.load(folder / f"{name}.npy")[0], -1, 0)[1:].astype(np.int64)
-
-    for name, layer in (("input", 0), ("layer1", 1), ("output", 2)):
-        assert golden(name).sum() > 50
-        np.testing.assert_array_equal(result.traces[f"spikes/layer{layer}"][0], golden(name))
-    np.testing.assert_array_equal(result.traces["state/layer1/u"][0], golden("current") << 6)
-
-
-def test_tinynets_kernel_is_not_flipped() -> None:
-    folder = fixture("netx/tinynet")
-    node = _load(folder / "tiny.net").nodes["layer1.weight"]
-    assert isinstance(node, net.Conv)
-    assert node.integer is not None
-    lava = np.load(folder / "layer1_kernel.npy")  # (C_out, W, H, C_in), for a true convolution
-    np.testing.assert_array_equal(node.weight * 2**node.integer.exponent, lava.transpose(0, 3, 2, 1)[:, :, ::-1, ::-1])
-
-
-def test_pilotnet_lif_has_the_published_shapes() -> None:
-    network = _load(fixture("netx/pilotnet-lif/network.net"))
-    shapes = [n.shape for n in network.nodes.values() if isinstance(n, net.IntegerNeuron)]
-    assert shapes[:3] == [(3, 66, 200), (24, 32, 99), (36, 15, 49)]
-    assert shapes[-1] == (1,)
-    assert network.steps == 16
-    last = network.nodes["layer10"]
-    assert isinstance(last, net.IntegerNeuron)
-    assert isinstance(last.neuron, CubaLi), "a threshold that cannot be passed makes a readout"
-    source = network.nodes["input"]
-    assert isinstance(source, net.Input)
-    image = np.load(fixture("netx/pilotnet-lif/image.npy"))
-    assert source.whole is not None
-    assert source.whole[0] <= image.min()
-    assert image.max() <= source.whole[1]
-
-
-def test_pilotnet_sdnn_is_built_as_lava_dl_builds_it() -> None:
-    network = _load(fixture("netx/pilotnet-sdnn/network.net"))
-    neurons = [n.neuron for n in network.nodes.values() if isinstance(n, net.IntegerNeuron)]
-    assert [type(n) for n in neurons] == [Delta, *[SigmaDelta] * 8, Sigma]
-    second = neurons[1]
-    assert isinstance(second, SigmaDelta)
-    assert (second.vth, second.spike_exp, second.state_exp, second.relu) == (6 << 12, 6, 6, True)
-    assert np.asarray(second.bias).shape == (24, 1, 1)
 
 
 # -- every layer type --------------------------------------------------------------------------------------------------
@@ -141,7 +40,7 @@ def test_dense_layers(tmp_path: Path, kind: str) -> None:
     n0, n1 = lif(kind, 20), lif(kind, 10, 0, 3000)
     path = write_net(tmp_path / "a.net", [dense(w0, n0), dense(w1.reshape(-1).reshape(4, 9), n1, bias=b1)])
     x = _spikes(rng, 12, 6)
-    result = _run(path, x, 12)
+    result = run(path, x, 12)
     s0, v0 = run_lif(x @ w0.T, n0, 0, ge=kind == "CUBA")
     s1, _ = run_lif(s0 @ w1.T, n1, b1, ge=kind == "CUBA")
     assert 0 < s1.mean() < 1
@@ -165,9 +64,9 @@ def test_input_conv_flatten_dense(tmp_path: Path) -> None:
         dense(w, n[2]),
     ]
     path = write_net(tmp_path / "a.net", layers, steps=9)
-    assert _load(path).steps == 9
+    assert load(path).steps == 9
     x = rng.integers(-2, 71, (2, 5, 4))
-    result = _run(path, x, 9)
+    result = run(path, x, 9)
     s0, _ = run_lif(np.repeat(x[None], 9, axis=0), {**n[0], "iDecay": 4096}, 0, ge=False)
     s1, _ = run_lif(correlate(s0, kernel, (2, 1), (1, 0), (1, 1), 2), n[1], bias[:, None, None], ge=False)
     s2, _ = run_lif(s1.reshape(9, -1) @ w.T, n[2], 0, ge=False)
@@ -184,8 +83,8 @@ def test_images_as_input(tmp_path: Path) -> None:
     ]
     path = write_net(tmp_path / "a.net", layers)
     x = np.array([0.0, 0.25, 0.5, 1.0])
-    whole = _run(path, (2 * 10 * x - 10 + 3).astype(np.int64), 7)
-    image = _run(path, x, 7, input="image")
+    whole = run(path, (2 * 10 * x - 10 + 3).astype(np.int64), 7)
+    image = run(path, x, 7, input="image")
     for name in ("spikes/layer0", "state/layer0/v", "spikes/layer1"):
         np.testing.assert_array_equal(whole.traces[name], image.traces[name])
 
@@ -211,7 +110,7 @@ def test_pool_and_average(tmp_path: Path) -> None:
     ]
     path = write_net(tmp_path / "a.net", layers)
     x = _spikes(rng, 10, 1, 4, 6, rate=0.5)
-    result = _run(path, x, 10)
+    result = run(path, x, 10)
     s0, _ = run_lif(correlate(x, kernel, (1, 1), (0, 0), (1, 1), 1), n0, 0, ge=True)
     pooled = 34 * s0.reshape(10, 2, 2, 2, 3, 2).sum(axis=(3, 5))
     s1, _ = run_lif(pooled, n1, 0, ge=True)
@@ -237,12 +136,23 @@ def test_delays_of_spikes(tmp_path: Path) -> None:
     n = lif("CUBA", 12)
     path = write_net(tmp_path / "a.net", [dense(w0, n, delay=delay + 0.25), dense(w1, n, delay=np.array([7.0]))])
     x = _spikes(rng, 14, 4, rate=0.5)
-    result = _run(path, x, 14)
+    result = run(path, x, 14)
     s0, _ = run_lif(x @ w0.T, n, 0, ge=True)
     s1, _ = run_lif(_late(s0, delay) @ w1.T, n, 0, ge=True)
     assert delay.any()
     np.testing.assert_array_equal(result.traces["spikes/layer1"][0], s1)
-    assert "dropped" in _load(path).settings
+    assert "dropped" in load(path).settings
+
+
+def test_delays_before_an_average(tmp_path: Path) -> None:
+    rng = np.random.default_rng(10)
+    w, delay = _even(rng, 4, 5), np.array([0, 2, 1, 3])
+    n = lif("CUBA", 12)
+    path = write_net(tmp_path / "a.net", [dense(w, n, delay=delay), {"type": "average", "shape": [2]}])
+    x = _spikes(rng, 12, 5, rate=0.5)
+    s, _ = run_lif(x @ w.T, n, 0, ge=True)
+    counts = _late(s, delay).reshape(12, 2, 2).sum(axis=2)
+    np.testing.assert_array_equal(run(path, x, 12).outputs["layer1"][0], counts)
 
 
 def test_delays_of_channels_before_a_kernel(tmp_path: Path) -> None:
@@ -256,7 +166,7 @@ def test_delays_of_channels_before_a_kernel(tmp_path: Path) -> None:
         conv(second, (2, 2, 2), n, groups=2, **plain),
     ]
     x = _spikes(rng, 12, 1, 2, 3, rate=0.5)
-    result = _run(write_net(tmp_path / "a.net", layers), x, 12)
+    result = run(write_net(tmp_path / "a.net", layers), x, 12)
     s0, _ = run_lif(correlate(x, first, (1, 1), (0, 0), (1, 1), 1), n, 0, ge=True)
     late = _late(s0.reshape(12, -1), np.repeat(delay, 6)).reshape(s0.shape)
     s1, _ = run_lif(correlate(late, second, (1, 1), (0, 0), (1, 1), 2), n, 0, ge=True)
@@ -273,7 +183,7 @@ def test_sigma_delta_layers(tmp_path: Path) -> None:
         dense(w1, sdn(5, sigma_output=True)),
     ]
     x = rng.integers(-60, 60, (8, 4)).cumsum(axis=0) // 8
-    result = _run(write_net(tmp_path / "a.net", layers), x, 8)
+    result = run(write_net(tmp_path / "a.net", layers), x, 8)
 
     def delta(act: Ints, vth: int) -> Ints:
         """Lava's delta: what passed the threshold, 6 bits narrower."""
@@ -298,7 +208,7 @@ def test_a_readout_without_neuron_sums(tmp_path: Path) -> None:
     rng = np.random.default_rng(8)
     w = _even(rng, 3, 4)
     x = _spikes(rng, 6, 4)
-    result = _run(write_net(tmp_path / "a.net", [dense(w, None)]), x, 6)
+    result = run(write_net(tmp_path / "a.net", [dense(w, None)]), x, 6)
     np.testing.assert_array_equal(result.outputs["layer0"][0], (x @ w.T).cumsum(axis=0) << 6)
     assert result.predictions is not None
     assert result.predictions[0] == (x @ w.T).sum(axis=0).argmax()
@@ -317,7 +227,7 @@ def test_a_readout_without_neuron_sums(tmp_path: Path) -> None:
     ],
 )
 def test_weights_are_stored_whole(tmp_path: Path, weights: list[int], bits: int, exponent: int, sign: str) -> None:
-    node = _load(write_net(tmp_path / "a.net", [dense(np.array([weights]), lif())])).nodes["layer0.weight"]
+    node = load(write_net(tmp_path / "a.net", [dense(np.array([weights]), lif())])).nodes["layer0.weight"]
     assert isinstance(node, net.Linear)
     assert node.integer is not None
     assert (node.integer.bits, node.integer.exponent, node.integer.sign) == (bits, exponent, sign)
@@ -370,7 +280,7 @@ REFUSED: list[tuple[str, list[dict[str, Any]], str, str]] = [
 @pytest.mark.parametrize(("layers", "code", "word"), [case[1:] for case in REFUSED], ids=[case[0] for case in REFUSED])
 def test_refusals_name_the_layer(tmp_path: Path, layers: list[dict[str, Any]], code: str, word: str) -> None:
     with pytest.raises(NdeployError) as error:
-        _load(write_net(tmp_path / "a.net", layers))
+        load(write_net(tmp_path / "a.net", layers))
     assert error.value.code == code
     assert word in error.value.message + error.value.help
     assert isinstance(error.value, RefusedError if code in ("ND132", "ND301") else UsageError)

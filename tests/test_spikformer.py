@@ -14,7 +14,9 @@ from ndeploy.converters import spikformer
 
 from ndeploy.contents import Contents
 from ndeploy.errors import UsageError
+from ndeploy.graph.read import read_nir
 from ndeploy.graph.shapes import infer
+from ndeploy.graph.write import write_nir
 from ndeploy.ir import network as net
 from ndeploy.settings import Settings
 
@@ -193,6 +195,16 @@ def test_bad_weights_are_named(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"block\.1\.mlp\.fc2_bn\.running_mean") as error:
         _load(tmp_path / "net.pth.tar")
     assert error.value.code == "ND125"
+
+
+def test_the_graph_survives_its_nir_file(tmp_path: Path) -> None:
+    model = TinySpikformer().round_to_float32()
+    network = _load(_save(tmp_path, model, {"T": 3, "num_heads": 2, "img_size": 8}))
+    write_nir(network, tmp_path / "net.nir")
+    again = read_nir(tmp_path / "net.nir", Settings({}))
+    assert (again.steps, again.decode, again.semantics) == (network.steps, network.decode, network.semantics)
+    x = torch.randn(3, 2, 8, 8, generator=torch.Generator().manual_seed(7)).double() * 2
+    np.testing.assert_array_equal(replay(again, x.numpy(), 3)[0].numpy(), replay(network, x.numpy(), 3)[0].numpy())
 
 
 def test_dead_layer_norms_are_dropped_and_said(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Small .net files with random integers, and what their layers compute, by numpy alone."""
+"""Small .net files with random integers, what their layers compute, by numpy alone, and how tests load and run them."""
 
 from __future__ import annotations
 
@@ -9,6 +9,15 @@ from typing import Any
 import h5py
 import numpy as np
 import numpy.typing as npt
+from ndeploy.converters import netx
+
+from ndeploy import oracle
+from ndeploy.contents import Contents
+from ndeploy.decode import encode
+from ndeploy.ir import network as net
+from ndeploy.ir.result import RunResult
+from ndeploy.pipeline import CompileOptions, compile_model
+from ndeploy.settings import Settings
 
 Array = npt.NDArray[np.int64]
 
@@ -102,3 +111,16 @@ def correlate(
                 patch = x[:, start : start + per_group, rows, columns]
                 out[:, o, i, j] = (patch * weight[o]).sum(axis=(1, 2, 3))
     return out
+
+
+def load(path: Path, **settings: str) -> net.Network:
+    """The file as a Network, after it was recognised."""
+    contents = Contents(path)
+    assert netx.detect(path, contents)
+    return netx.load(path, contents, Settings(settings))
+
+
+def run(path: Path, x: npt.NDArray[Any], steps: int, target: str = "loihi2", **settings: str) -> RunResult:
+    """One sample x through the compiler and the oracle."""
+    compiled = compile_model(path, CompileOptions(target=target, steps=steps, settings=settings))
+    return oracle.run(compiled.program, encode(compiled.program, x[None]))
