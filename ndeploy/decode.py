@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -10,49 +11,69 @@ import numpy.typing as npt
 
 from ndeploy.errors import UsageError
 from ndeploy.fixed import IntArray
-from ndeploy.ir.program import Program
+from ndeploy.ir.program import InputPort, Program
+
+
+def sample_shape(shapes: Sequence[tuple[int, ...]]) -> tuple[int, ...]:
+    """A sample's shape: the input's own or, for several inputs, all of them flattened one after another."""
+    return shapes[0] if len(shapes) == 1 else (sum(math.prod(shape) for shape in shapes),)
+
+
+def _input_shapes(program: Program) -> list[tuple[int, ...]]:
+    return [program.population(port.population).shape for port in program.inputs]
 
 
 def for_data(program: Program, x: npt.NDArray[np.generic]) -> Program:
     """The program with as many model steps as the sequences of x (samples, steps, *shape) have; itself for static x."""
-    shape = program.population(program.inputs[0].population).shape
+    shape = sample_shape(_input_shapes(program))
     if x.ndim == len(shape) + 2 and x.shape[2:] == shape and x.shape[1] != program.steps:
         return replace(program, steps=int(x.shape[1]))
     return program
 
 
 def encode(program: Program, x: npt.NDArray[np.generic], x_scale: float = 1.0) -> dict[str, IntArray]:
-    """Messages of the (single) input population: int64 (samples, steps, *shape).
+    """Messages of the input populations: int64 (samples, steps, *shape) each.
 
     x: (samples, *shape) is static and repeated for program.steps; (samples, steps, *shape) is a sequence, whose length
-    must be program.steps (`for_data` sees to that). The value is round(x * x_scale / port.scale), ties to even, clipped to the payload.
-    Raises UsageError ND502 (shape), ND503 (no samples), ND501 (not a number).
+    must be program.steps (`for_data` sees to that). Of a program with several inputs a sample holds all of them,
+    flattened, in the order of program.inputs. The value is round(x * x_scale / port.scale), ties to even, clipped to
+    the payload. Raises UsageError ND502 (shape), ND503 (no samples), ND501 (not a number).
     """
-    port = program.inputs[0]
-    population = program.population(port.population)
     if x.shape[0] == 0:
         raise UsageError("ND503", "the data holds no samples", help="give an .npz whose x has at least one sample")
     if x.dtype.kind not in "biuf":
         raise UsageError("ND501", f"x has type {x.dtype}", help="store x as integers or floats")
     if x.dtype.kind == "f" and not np.isfinite(x).all():
         raise UsageError("ND501", "x holds NaN or infinity", help="clean the data")
-    sequence = x.shape[1:] == (program.steps, *population.shape)
-    if not sequence and x.shape[1:] != population.shape:
+    shapes = _input_shapes(program)
+    shape = sample_shape(shapes)
+    sequence = x.shape[1:] == (program.steps, *shape)
+    if not sequence and x.shape[1:] != shape:
+        names = ", ".join(f"'{port.population}'" for port in program.inputs)
         raise UsageError(
             "ND502",
-            f"input '{population.name}': a sample has shape {x.shape[1:]}, the network takes {population.shape} "
-            f"or, as a sequence of {program.steps} steps, {(program.steps, *population.shape)}",
+            f"input {names}: a sample has shape {x.shape[1:]}, the network takes {shape} "
+            f"or, as a sequence of {program.steps} steps, {(program.steps, *shape)}",
             help="reshape x, or compile with --steps equal to the length of the sequence",
         )
-    low, high = population.neuron.message.low, population.neuron.message.high
+    lead = x.shape[: 2 if sequence else 1]
+    flat = x.reshape(*lead, -1)
+    messages: dict[str, IntArray] = {}
+    first = 0
+    for port, own in zip(program.inputs, shapes, strict=True):
+        part = flat[..., first : first + math.prod(own)].reshape(*lead, *own)
+        first += math.prod(own)
+        value = _payload(program, port, part, x_scale)
+        messages[port.population] = value if sequence else np.repeat(value[:, None], program.steps, axis=1)
+    return messages
+
+
+def _payload(program: Program, port: InputPort, x: npt.NDArray[np.generic], x_scale: float) -> IntArray:
+    message = program.population(port.population).neuron.message
     factor = x_scale / port.scale
     if factor == 1.0 and x.dtype.kind != "f":
-        value = np.clip(x.astype(np.int64), low, high)
-    else:
-        value = np.clip(np.rint(x.astype(np.float64) * factor), low, high).astype(np.int64)
-    if not sequence:
-        value = np.repeat(value[:, None], program.steps, axis=1)
-    return {population.name: value}
+        return np.clip(x.astype(np.int64), message.low, message.high)
+    return np.clip(np.rint(x.astype(np.float64) * factor), message.low, message.high).astype(np.int64)
 
 
 def outputs_and_predictions(

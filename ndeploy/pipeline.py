@@ -89,21 +89,21 @@ def _lower(state: _State) -> _State:
 
 
 def _steps(state: _State, network: Network) -> int:
-    """--steps, then a sequence in the calibration data, then what the file says."""
+    """--steps, then what the file says, then a sequence in the calibration data."""
+    from ndeploy.decode import sample_shape
     from ndeploy.ir.network import Input
 
     asked = state.options.steps if state.options.steps is not None else network.steps
     shapes = [node.shape for node in network.nodes.values() if isinstance(node, Input)]
     x = None if state.calibration is None else state.calibration.x
-    if x is not None and len(shapes) == 1:
-        if x.shape[1:] == shapes[0]:
-            pass
-        elif x.ndim == len(shapes[0]) + 2 and x.shape[2:] == shapes[0]:
+    if x is not None and shapes:
+        shape = sample_shape(shapes)
+        if x.ndim == len(shape) + 2 and x.shape[2:] == shape:
             asked = int(x.shape[1]) if asked is None else asked
-        else:
+        elif x.shape[1:] != shape:
             raise UsageError(
                 "ND502",
-                f"calibration: a sample has shape {x.shape[1:]}, the network takes {shapes[0]} or a sequence of it",
+                f"calibration: a sample has shape {x.shape[1:]}, the network takes {shape} or a sequence of it",
                 help="reshape x in the calibration file",
             )
     if asked is None:
