@@ -68,9 +68,13 @@ def sha256_of(path: Path) -> str:
 
 
 def to_bytes(artifact: Artifact) -> bytes:
-    """The file's bytes; equal artifacts give equal bytes. Raises ValueError for meta that JSON cannot hold."""
+    """The file's bytes; equal artifacts give equal bytes.
+
+    Raises ValueError for meta that JSON cannot hold, and for a program that `load` would refuse.
+    """
     from safetensors.numpy import save as save_arrays
 
+    wellformed.check(artifact.program)
     tree, arrays = serial.to_parts(artifact.program)
     entries = {ARRAYS: save_arrays(arrays)}
     if artifact.network is not None:

@@ -186,6 +186,10 @@ CODES: dict[str, Code] = {
         "The manifest records the sha256 of every other entry, and an entry no longer has it.",
     ),
     "ND706": Code("unknown code", "`ndeploy explain` was asked for a code that ndeploy does not have."),
+    "ND707": Code(
+        "not enough memory",
+        "The work asked for needs more memory than this machine gives: fewer samples at once, no traces, or fewer steps.",
+    ),
     "ND799": Code(
         "internal error",
         "ndeploy met a situation its authors did not foresee: a defect of ndeploy, not of your input. Run the command "

@@ -285,3 +285,12 @@ def test_written_files_have_the_usual_permissions(tmp_path: Path) -> None:
 
 def test_wellformed_accepts_what_the_compiler_may_make() -> None:
     wellformed.check(small())
+
+
+def test_nothing_is_written_that_could_not_be_read(tmp_path: Path) -> None:
+    from dataclasses import replace
+
+    program = replace(small(), inputs=(InputPort("in", scale=0.0),))
+    with pytest.raises(ValueError, match="scale"):
+        artifact.save(Artifact(program), tmp_path / "a.ndp")
+    assert os.listdir(tmp_path) == []

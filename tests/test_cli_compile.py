@@ -176,12 +176,24 @@ def test_a_checkpoint_that_would_run_code(capsys: Capsys, tmp_path: Path) -> Non
         (["--steps", "6", "--set", "reset=maybe"], "ND205", 2),
         (["--steps", "6", "--set", "dt=-1"], "ND205", 2),
         (["--steps", "6", "--set", "dt=NaN"], "ND205", 2),
+        (["--steps", "6", "--set", "weird=1", "--set", "odd=2"], "ND205", 2),
         ([], "ND204", 2),
     ],
 )
 def test_bad_settings(capsys: Capsys, tmp_path: Path, more: list[str], code: str, exit_code: int) -> None:
     done = compiling(capsys, NIR, tmp_path / "out.ndp", "--set", "input_bits=8", "--set", "input_scale=0.01", *more)
     refused(done, tmp_path, {code}, exit_code)
+
+
+@pytest.mark.parametrize("scale", ["0", "-1", "inf", "x"])
+def test_bad_input_scale(capsys: Capsys, tmp_path: Path, scale: str) -> None:
+    done = compiling(capsys, NIR, tmp_path / "out.ndp", "--steps", 6, "--set", f"input_scale={scale}")
+    refused(done, tmp_path, {"ND205"}, 2)
+
+
+def test_more_steps_than_memory(capsys: Capsys, tmp_path: Path) -> None:
+    done = compiling(capsys, NIR, tmp_path / "out.ndp", "--steps", 10**9, "--calibration", NIR_CALIBRATION)
+    refused(done, tmp_path, {"ND707"}, 1)
 
 
 def test_unknown_target(capsys: Capsys, tmp_path: Path) -> None:

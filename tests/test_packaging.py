@@ -136,3 +136,19 @@ def test_the_wheel_works_away_from_its_source(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert str(site) in done.stdout
     assert "loihi2" in done.stdout
+
+
+@pytest.mark.long
+def test_the_demo_runs_and_keeps_its_accuracy(tmp_path: Path) -> None:
+    """`make demo` without its make: both example networks, within half a point of their float accuracy."""
+    scripts = tmp_path / "bin"
+    scripts.mkdir()
+    (scripts / "ndeploy").write_text(f'#!/bin/sh\nexec "{sys.executable}" -m ndeploy "$@"\n')
+    (scripts / "ndeploy").chmod(0o755)
+    path = f"{scripts}{os.pathsep}{os.environ['PATH']}"
+    done = run("bash", str(ROOT / "examples" / "demo.sh"), PATH=path, NDEPLOY_DEMO_OUT=str(tmp_path / "out"))
+    assert done.returncode == 0, done.stderr
+    accuracies = [float(found) for found in re.findall(r"accuracy +([\d.]+) %", done.stdout)]
+    assert len(accuracies) == 2
+    assert abs(accuracies[0] - 96.8) <= 0.5
+    assert abs(accuracies[1] - 92.2) <= 0.5

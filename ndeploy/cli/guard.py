@@ -14,7 +14,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from ndeploy.cli.console import ReaderLeftError
-from ndeploy.errors import NdeployError
+from ndeploy.errors import NdeployError, RefusedError
 from ndeploy.printable import printable
 
 if TYPE_CHECKING:
@@ -55,9 +55,21 @@ def guarded(command: Callable[[], Any]) -> NoReturn:
         if _debug:
             _traceback()
         code = error.exit_code
+    except MemoryError as error:
+        refusal = _too_large(error)
+        show_error(refusal)
+        code = refusal.exit_code
     except Exception as error:
         code = _internal(error)
     sys.exit(code)
+
+
+def _too_large(error: MemoryError) -> NdeployError:
+    return RefusedError(
+        "ND707",
+        f"this machine's memory does not suffice: {error or 'nothing more is known'}",
+        help="run fewer samples at once (--batch, --limit), without --trace, or compile for fewer steps",
+    )
 
 
 def _terminate(number: int, frame: FrameType | None) -> NoReturn:

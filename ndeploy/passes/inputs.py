@@ -24,6 +24,8 @@ def input_coding(name: str, data: Data | None, settings: Mapping[str, float], pa
         bits = min(bits, payload)
     if bits < 1 or bits > 24:
         raise UsageError("ND205", f"input_bits = {bits}", help="give 1 to 24 bits")
+    if settings.get("input_scale", 1.0) <= 0:
+        raise UsageError("ND205", f"input_scale = {settings['input_scale']:g}", help="give a positive number")
     if "input_scale" in settings:
         signed = bool(settings.get("input_signed", 0))
         return InputCoding(float(settings["input_scale"]), bits + signed, signed)
