@@ -87,7 +87,7 @@ class DenseOperator(Operator):
         self.largest = int(np.abs(self.matrix).sum(axis=1, dtype=np.int64).max(initial=0))
         low, high = int(self.matrix.min(initial=0)), int(self.matrix.max(initial=0))
         # weights of 0 .. 255 or -255 .. 0 become int8 by an offset that is added back as offset * (sum of messages)
-        self.offset = 0 if -128 <= low and high <= 127 else (high + low + 1) // 2
+        self.offset = 0 if low >= -128 and high <= 127 else (high + low + 1) // 2
         self.narrow = high - self.offset <= 127 and low - self.offset >= -128
 
     def reach(self, top: int) -> int:
@@ -124,7 +124,7 @@ class DenseOperator(Operator):
         speed = machine()
         reach = (self.largest + abs(self.offset) * self.n_in) * sent.top
         if rows.dtype == np.int8 and self.narrow and reach < INT32:
-            binary = 0 <= sent.low and sent.high <= 1
+            binary = sent.low >= 0 and sent.high <= 1
             if binary and sent.density * max(speed.int8_rate, speed.float_rate) < speed.event_rate and self.n_out >= 32:
                 from ndeploy.sim.kernels_events import gather_rows
 
