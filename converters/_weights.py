@@ -91,8 +91,8 @@ def folded(weights: Weights, linear: str, norm: str, weight: FloatArray, eps: fl
             f"'{weights.path}': tensor '{norm}.running_var' holds {variance.min()}: no variance is negative",
             help="the checkpoint is damaged",
         )
-    # batch norm without affine parameters scales by 1 and adds 0
-    gain = weights.take(f"{norm}.weight", n) if f"{norm}.weight" in weights else np.ones(n)
-    shift = weights.take(f"{norm}.bias", n) if f"{norm}.bias" in weights else np.zeros(n)
+    # batch norm without affine parameters scales by 1 and adds 0; one of the two alone is a damaged file
+    affine = f"{norm}.weight" in weights or f"{norm}.bias" in weights
+    gain, shift = (weights.take(f"{norm}.{p}", n) for p in ("weight", "bias")) if affine else (np.ones(n), np.zeros(n))
     factor = gain / np.sqrt(variance + eps)
     return weight * factor.reshape(-1, *(1,) * (weight.ndim - 1)), (bias - mean) * factor + shift

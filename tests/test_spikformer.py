@@ -189,12 +189,13 @@ def test_bad_weights_are_named(tmp_path: Path) -> None:
         with pytest.raises(UsageError, match=name) as error:
             _load(_save(tmp_path, model, args, **change))
         assert error.value.code == code
-    state = model.public_state()
-    del state["block.1.mlp.fc2_bn.running_mean"]
-    torch.save({"state_dict": state, "args": argparse.Namespace(**args)}, tmp_path / "net.pth.tar")
-    with pytest.raises(UsageError, match=r"block\.1\.mlp\.fc2_bn\.running_mean") as error:
-        _load(tmp_path / "net.pth.tar")
-    assert error.value.code == "ND125"
+    for name in ("block.1.mlp.fc2_bn.running_mean", "block.0.attn.q_bn.weight", "head.bias"):
+        state = model.public_state()
+        del state[name]
+        torch.save({"state_dict": state, "args": argparse.Namespace(**args)}, tmp_path / "net.pth.tar")
+        with pytest.raises(UsageError, match=name.replace(".", r"\.")) as error:
+            _load(tmp_path / "net.pth.tar")
+        assert error.value.code == "ND125"
 
 
 def test_the_graph_survives_its_nir_file(tmp_path: Path) -> None:
