@@ -50,6 +50,12 @@ def test_everything(session: Session) -> None:
     assert {"ndeploy.Population", "ndeploy.Product", "LIFReset"} <= processes.keys()
 
 
+def test_lavas_own_transport() -> None:
+    """Messages between threads change nothing: Lava's own processes and shared memory give the same."""
+    with Session(stall=60, transport="processes") as session:
+        agree(session, 6, lava_native=True, start=3)
+
+
 @pytest.mark.long
 @pytest.mark.parametrize("start", range(10, 15))
 def test_many_more(session: Session, start: int) -> None:

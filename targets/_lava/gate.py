@@ -60,6 +60,7 @@ class Gate:
         self._sent: Any = None
         self._send: Any = None
         self._waiting: dict[str, Any] = {}
+        self._receive: dict[str, Any] = {}
         self._last_beat = time.monotonic()
 
     def _open(self) -> None:
@@ -80,7 +81,6 @@ class Gate:
         """Make the port's recv return what waited plus what arrives."""
         receive = port.recv
         self._waiting[name] = 0
-        self._receive = getattr(self, "_receive", {})
         self._receive[name] = receive
 
         def recv() -> Any:
