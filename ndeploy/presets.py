@@ -42,7 +42,10 @@ SNNTORCH = _preset(
         "if_gain": ("unit", "snntorch 1.0 import_nir.py: IF becomes Leaky(beta = 1), which adds its input each step"),
     },
     "snnTorch's default reset is 'subtract', one step late; NIR cannot say so. If the network was trained that way, "
-    "set reset=delayed-subtract (reset=subtract with reset_delay=False).",
+    "set reset=delayed-subtract. With reset_delay=False snnTorch subtracts at once, but takes the threshold off before "
+    "the next comparison where the membrane was above twice the threshold; reset=subtract does not.",
+    "A late reset to zero clears Leaky before its update (reset=zero gives the same spikes) and Synaptic after it "
+    "(reset=delayed-zero).",
 )
 
 NORSE = _preset(
@@ -58,7 +61,8 @@ NORSE = _preset(
         "membrane_gain": ("ode", "norse 1.1 functional/lif_box.py"),
         "if_gain": ("unit", "norse 1.1 functional/iaf.py: v + input, dt unused"),
     },
-    "norse 1.1 exports time constants multiplied by dt (norse issue 411): a tau of 0.01 s is written as 1e-5.",
+    "norse 1.1 exports time constants multiplied by dt (norse issue 411): a tau of 0.01 s is written as 1e-5. "
+    "Setting the square of the time step (dt=1e-6 for 1e-3) puts dt / tau right.",
 )
 
 SPIKINGJELLY = _preset(
@@ -77,13 +81,14 @@ SPIKINGJELLY = _preset(
         "membrane_gain": ("ode", "spikingjelly nir_exchange/to_nir.py: r = 1 (decay_input) or tau"),
         "if_gain": ("ode", "spikingjelly nir_exchange/to_nir.py: r = 1 / dt, so r dt = 1"),
     },
-    "spikingjelly writes v_reset=None (soft reset) as a hard reset; set reset=subtract if that was trained.",
+    "spikingjelly before 2.0 writes v_reset=None (soft reset) as a hard reset; set reset=subtract if that was trained.",
+    "Its membranes start at v_reset; here they start at 0, which is the same for v_reset=0 only.",
 )
 
 ROCKPOOL = _preset(
     "rockpool",
     {
-        # dt is not here: Rockpool derives it from the file, as min(tau_mem / (1 + r)) (modules/torch/nir.py from_nir)
+        # dt is not here: Rockpool's export leaves it in r only (graph/read.py takes it from there)
         "integrator": ("exponential", "rockpool lif_torch.py: alpha = exp(-dt / tau_mem), beta = exp(-dt / tau_syn)"),
         "reset": ("subtract", "rockpool lif_torch.py: vmem = vmem - spikes * threshold"),
         "compare": ("ge", "rockpool lif_torch.py StepPWL: floor(vmem / threshold) where vmem > 0"),
@@ -93,6 +98,7 @@ ROCKPOOL = _preset(
         "membrane_gain": ("unit", "rockpool lif_torch.py: vmem = alpha vmem + isyn; r is not read back"),
         "if_gain": ("unit", "no IF neurons in rockpool's exchange; one step adds r"),
     },
+    "rockpool does not export biases of neurons.",
     "rockpool's neurons send several spikes in one step when vmem passes a multiple of the threshold; here it is one.",
 )
 

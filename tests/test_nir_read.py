@@ -236,15 +236,18 @@ def test_version_and_ignored_fields_are_recorded(tmp_path):
     assert settings["nir_notes"]["value"] == ["node 's': field 'colour' ignored"]
 
 
+def rockpool(path: Path, tau: np.ndarray, r: np.ndarray) -> ir.Network:
+    nodes = {"i": nir.Input(np.array([tau.size])), "s": nir.LI(tau, r, np.zeros(tau.size))}
+    return read_nir(save(path, nodes, [("i", "s")]), Settings.parse(["source=rockpool"]))
+
+
 def test_rockpools_time_step_comes_from_the_file(tmp_path):
-    file = save(
-        tmp_path,
-        {"i": nir.Input(np.array([1])), "s": nir.LI(np.array([1e-2]), np.array([9.0]), np.zeros(1))},
-        [("i", "s")],
-    )
-    network = read_nir(file, Settings.parse(["source=rockpool"]))
-    assert network.semantics.dt == pytest.approx(1e-3)
+    tau = np.array([1e-2, 2e-2, 4e-3])
+    network = rockpool(tmp_path, tau, (tau * np.exp(-1e-3 / tau) / 1e-3).astype(np.float32))
+    assert network.semantics.dt == pytest.approx(1e-3, rel=1e-5)
     assert "Rockpool" in network.settings["dt"]["from"]
+    # not written by Rockpool's formula: its own import rule
+    assert rockpool(tmp_path, tau, np.array([9.0, 9.0, 9.0])).semantics.dt == pytest.approx(4e-4)
 
 
 def edges_of(file: Path, new: list[tuple[str, str]]) -> None:

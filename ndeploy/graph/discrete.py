@@ -81,13 +81,13 @@ def discretise(node: Node, semantics: Semantics, name: str = "") -> DiscreteNeur
         return _spiking(node, s, name, zero, one, one, _if_gain(node, s), zero)
     if isinstance(node, LI | LIF):
         beta, share = _factor(node.tau, s, name, "tau")
-        parts = (zero, one, beta, _membrane_gain(node, share, s), node.v_leak * share)
+        parts = (zero, one, beta, *_membrane(node, beta, share, s))
         return DiscreteNeuron(*parts) if isinstance(node, LI) else _spiking(node, s, name, *parts)
     if isinstance(node, CubaLI | CubaLIF):
         alpha, syn_share = _factor(node.tau_syn, s, name, "tau_syn")
         beta, share = _factor(node.tau_mem, s, name, "tau_mem")
         jump = {"ode": syn_share, "impulse": one, "decayed": alpha}[s.synapse_gain]
-        parts = (alpha, node.w_in * jump, beta, _membrane_gain(node, share, s), node.v_leak * share)
+        parts = (alpha, node.w_in * jump, beta, *_membrane(node, beta, share, s))
         if isinstance(node, CubaLI):
             return DiscreteNeuron(*parts, synapse_first=s.synapse_first, has_current=True)
         return _spiking(node, s, name, *parts, has_current=True)
@@ -113,8 +113,15 @@ def _if_gain(node: Integrator | IF, s: Semantics) -> FloatArray:
     return np.asarray(node.r * s.dt if s.if_gain == "ode" else node.r, dtype=np.float64)
 
 
-def _membrane_gain(node: LI | LIF | CubaLI | CubaLIF, share: FloatArray, s: Semantics) -> FloatArray:
-    return np.asarray(node.r * share if s.membrane_gain == "ode" else np.ones_like(share), dtype=np.float64)
+def _membrane(
+    node: LI | LIF | CubaLI | CubaLIF, stays: FloatArray, share: FloatArray, s: Semantics
+) -> tuple[FloatArray, FloatArray]:
+    """(gain of the current, what the leak adds a step)."""
+    if s.membrane_gain == "ode":
+        return np.asarray(node.r * share, dtype=np.float64), np.asarray(node.v_leak * share, dtype=np.float64)
+    # an LI node is what Rockpool makes of a synapse: its input jumps, then decays with the rest
+    synapse = isinstance(node, LI) and s.synapse_gain == "decayed"
+    return (stays if synapse else np.ones_like(share)), np.asarray(node.v_leak, dtype=np.float64)
 
 
 def _factor(tau: FloatArray, s: Semantics, name: str, parameter: str) -> tuple[FloatArray, FloatArray]:

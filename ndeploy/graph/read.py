@@ -6,12 +6,14 @@ convolutions, parameters with fewer axes than their neuron.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy.special import lambertw
 
 from ndeploy.errors import UsageError
 from ndeploy.graph import names, shapes
@@ -181,7 +183,7 @@ def _declared(network: ir.Network, name: str, node: ir.Output) -> tuple[int, ...
     if not arriving:
         return node.shape
     shape = shapes.infer(replace(without, nodes={**without.nodes, **others}))[arriving[0]]
-    return shape if np.prod(shape) == np.prod(node.shape) else node.shape
+    return shape if math.prod(shape) == math.prod(node.shape) else node.shape
 
 
 def _with_settings(
@@ -192,7 +194,7 @@ def _with_settings(
         derived: dict[str, Any] = {}
         origin = "file"
         if settings.source == "rockpool":
-            derived, origin = _rockpool_dt(network), "file, by Rockpool's rule min(tau / (1 + r))"
+            derived, origin = _rockpool_dt(network), "file, from r as Rockpool writes it"
         semantics = settings.semantics(derived, origin)
         steps = settings.get("steps", int, None, "data")
         decode = settings.get("decode", DECODES, "sum")
@@ -225,9 +227,19 @@ def _with_settings(
 
 
 def _rockpool_dt(network: ir.Network) -> dict[str, Any]:
-    """Rockpool's own inverse of its export (rockpool/nn/modules/torch/nir.py): dt = min(tau_mem / (1 + r))."""
-    found = [float((node.tau / (1 + node.r)).min()) for node in network.nodes.values() if isinstance(node, ir.LI)]
-    found += [
-        float((node.tau_mem / (1 + node.r)).min()) for node in network.nodes.values() if isinstance(node, ir.CubaLIF)
-    ]
-    return {"dt": min(found)} if found else {}
+    """The time step Rockpool exported with, which is only in r (rockpool/nn/modules/torch/nir.py).
+
+    Export writes r = tau exp(-dt / tau) / dt, so dt = tau W(1 / r) with Lambert's W. Where the neurons disagree the
+    file was not written that way, and Rockpool's own import rule holds: min(tau / (1 + r)).
+    """
+    pairs = [(node.tau, node.r) for node in network.nodes.values() if isinstance(node, ir.LI | ir.LIF)]
+    pairs += [(node.tau_mem, node.r) for node in network.nodes.values() if isinstance(node, ir.CubaLIF)]
+    if not pairs:
+        return {}
+    tau, r = (np.concatenate([np.ravel(pair[i]) for pair in pairs]) for i in (0, 1))
+    if (r <= 0).any():
+        return {}
+    exact = tau * lambertw(1.0 / r).real
+    # float32 in the file leaves about six digits
+    agree = np.ptp(exact) <= 1e-4 * exact.min()
+    return {"dt": float(f"{np.median(exact):.6g}" if agree else (tau / (1 + r)).min())}

@@ -257,7 +257,8 @@ class Semantics:
     synapse_first: for CUBA neurons whether the membrane sees the current after (True) or before its own update.
     synapse_gain: what a CUBA neuron's input adds to its current: w_in dt/tau_syn ("ode"), w_in ("impulse": a jump), or
     w_in times the current's own factor ("decayed": the jump comes before the decay, as in Rockpool).
-    membrane_gain: R dt/tau ("ode") or 1 ("unit": the current is added as it is, as in Rockpool).
+    membrane_gain: R dt/tau ("ode") or 1 ("unit": current and v_leak are added as they are, as in Rockpool; an LI node
+    with synapse_gain "decayed" is then a synapse whose input decays with the rest).
     if_gain: what IF and I nodes add per step: R dt ("ode") or R ("unit", as snnTorch, Norse and SpiNNaker2 do).
     """
 
