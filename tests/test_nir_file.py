@@ -7,9 +7,9 @@ import shutil
 import h5py
 import numpy as np
 from fixtures_path import fixture
+from ndeploy.converters import nir_file
 
 from ndeploy.contents import Contents
-from ndeploy.converters import nir_file
 from ndeploy.settings import Settings
 
 

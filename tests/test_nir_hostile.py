@@ -205,6 +205,36 @@ def test_metadata_of_ours_that_someone_changed(good, text):
     assert refused(good).code in ("ND112", "ND113")
 
 
+@pytest.mark.parametrize(
+    ("node", "text"),
+    [
+        ("lif", "{"),
+        ("lif", '{"refractory": "long"}'),
+        ("lif", '{"refractory": NaN}'),
+        ("lif", '{"refractory": -1}'),
+        ("lif", '{"semantics": {"reset": "soft"}}'),
+        ("lif", '{"semantics": {"colour": 1}}'),
+        ("lif", '{"semantics": 3}'),
+        ("conv", '{"integer": {"bits": 8}}'),
+        ("conv", '{"integer": 3}'),
+        ("conv", '{"integer": {"bits": 999, "exponent": 0, "sign": "mixed"}}'),
+    ],
+)
+def test_metadata_of_a_node_that_someone_changed(good, node, text):
+    with h5py.File(good, "r+") as f:
+        f[f"node/nodes/{node}/metadata/ndeploy"] = text
+    error = refused(good)
+    assert error.code == "ND112"
+    assert f"'{node}'" in error.message
+
+
+def test_delays_that_do_not_fit_their_weights(good):
+    with h5py.File(good, "r+") as f:
+        f["node/nodes/conv/metadata/ndeploy"] = '{"integer": {"bits": 8, "exponent": 0, "sign": "mixed"}}'
+        f["node/nodes/conv/metadata/delays"] = np.zeros(3, dtype=np.int64)
+    assert refused(good).code == "ND112"
+
+
 def test_a_graph_that_is_one_loop(tmp_path):
     file = tmp_path / "loop.nir"
     nir.write(file, nir.NIRGraph({"a": nir.Scale(np.ones(2))}, [("a", "a")], type_check=False))

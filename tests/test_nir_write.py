@@ -45,6 +45,12 @@ def test_any_network_survives_the_file(network):
     assert nir_bytes(read_nir(data)) == data
 
 
+def test_operands_of_any_name_survive_the_file():
+    nodes = {"\0/": ir.Input((2,)), "%": ir.Input((2,)), "p": ir.Product("\0/", "%", (2,), (2,), "i,j->ij", (2, 2))}
+    network = ir.Network("n", nodes, (("\0/", "p"), ("%", "p")))
+    assert differences(network, replace(read_nir(nir_bytes(network)), settings={})) == []
+
+
 def test_the_comparison_sees_what_it_must():
     one = ir.Network("n", {"a": ir.Input((2,)), "s": ir.Scale(np.ones(2))}, (("a", "s"),))
     other = replace(one, nodes={"a": ir.Input((2,)), "s": ir.Scale(np.array([1.0, 1.5]))})

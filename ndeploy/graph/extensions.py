@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from ndeploy.errors import UsageError
+from ndeploy.graph import names
 from ndeploy.graph.fields import Fields
 from ndeploy.graph.hdf5 import Tree
 from ndeploy.ir import network as ir
@@ -58,6 +59,9 @@ def write_extension(node: ir.Node) -> Tree | None:
             for field in fields(node):
                 value = getattr(node, field.name)
                 tree[field.name] = np.array(value, dtype=np.int64) if isinstance(value, tuple) else value
+            if isinstance(node, ir.Product):
+                # operands are named as the nodes are named in the file
+                tree.update(left=names.encode(node.left), right=names.encode(node.right))
             return tree
     return None
 
@@ -74,8 +78,8 @@ def read_extension(f: Fields) -> ir.Node:
         return ir.Pool("max", (kernel[0], kernel[1]), (stride[0], stride[1]), (padding[0], padding[1]))
     if kind == "Product":
         return ir.Product(
-            f.text("left"),
-            f.text("right"),
+            _name(f, "left"),
+            _name(f, "right"),
             f.shape("left_view"),
             f.shape("right_view"),
             f.text("subscripts"),
@@ -97,16 +101,23 @@ def read_extension(f: Fields) -> ir.Node:
     )
 
 
+def _name(f: Fields, key: str) -> str:
+    try:
+        return names.decode(f.text(key))
+    except UnicodeDecodeError as error:
+        raise f.bad(key, "is no node name") from error
+
+
 def _integer_neuron(f: Fields) -> ir.Node:
     plain = _object(f.text("neuron"), f"node '{f.name}'")
     cls = KINDS.get(str(plain.pop("kind", None)))
     if cls is None:
         raise f.bad("neuron", "names no known neuron model")
-    names = {field.name for field in fields(cls)}
+    known = {field.name for field in fields(cls)}
     values: dict[str, Any] = {
-        key: value for key, value in plain.items() if key in names and isinstance(value, bool | int | str)
+        key: value for key, value in plain.items() if key in known and isinstance(value, bool | int | str)
     }
-    values.update({name: f.integers(f"neuron.{name}") for name in names if f"neuron.{name}" in f})
+    values.update({name: f.integers(f"neuron.{name}") for name in known if f"neuron.{name}" in f})
     try:
         neuron = cls(**values)
     except TypeError as error:
@@ -145,35 +156,33 @@ def read_extras(node: ir.Node, f: Fields) -> ir.Node:
         return node
     extra = _object(found, f"node '{f.name}'")
     changes: dict[str, Any] = {}
-    names = {field.name for field in fields(node)}
-    if "semantics" in extra and "semantics" in names:
+    known = {field.name for field in fields(node)}
+    if "semantics" in extra and "semantics" in known:
         changes["semantics"] = read_semantics(extra["semantics"], f"node '{f.name}'")
-    if "refractory" in extra and "refractory" in names:
-        changes["refractory"] = float(extra["refractory"])
-    if "bias" in extra and extra["bias"] is None and "bias" in names:
+    if "bias" in extra and extra["bias"] is None and "bias" in known:
         changes["bias"] = None
-    if "whole" in extra and isinstance(node, ir.Input):
-        changes["whole"], changes["unit"] = _whole(extra["whole"], f.name)
-    if "integer" in extra and "integer" in names:
-        stated = extra["integer"]
-        delays = f.metadata.get("delays")
-        changes["integer"] = ir.IntegerWeights(
-            int(stated["bits"]),
-            int(stated["exponent"]),
-            str(stated["sign"]),
-            None if delays is None else np.asarray(delays, dtype=np.int64),
-        )
+    try:
+        if "refractory" in extra and "refractory" in known:
+            changes["refractory"] = float(extra["refractory"])
+            if not 0 <= changes["refractory"] < np.inf:
+                raise ValueError(f"a refractory time of {changes['refractory']} s")
+        if "integer" in extra and isinstance(node, ir.Linear | ir.Conv):
+            changes["integer"] = _integer_weights(extra["integer"], f.metadata.get("delays"), node.weight.shape)
+    except (KeyError, TypeError, ValueError) as error:
+        raise f.bad("metadata", f"does not fit the node: {error}") from error
     return replace(node, **changes)
 
 
-def _whole(stated: Any, name: str) -> tuple[tuple[int, int], float]:
-    """An input's range of whole numbers and the real value of 1."""
-    numbers = isinstance(stated, list) and len(stated) == 3 and all(isinstance(v, int | float) for v in stated)
-    if not numbers or not (stated[0] == int(stated[0]) <= stated[1] == int(stated[1]) and stated[2] > 0):
-        raise UsageError(
-            "ND112", f"input '{name}': its metadata state no range of whole numbers", help="write the file again"
-        )
-    return (int(stated[0]), int(stated[1])), float(stated[2])
+def _integer_weights(stated: Mapping[str, Any], delays: Any, shape: tuple[int, ...]) -> ir.IntegerWeights:
+    """Raises KeyError, TypeError or ValueError for anything `write_extras` does not write."""
+    bits, exponent, sign = int(stated["bits"]), int(stated["exponent"]), str(stated["sign"])
+    if not 1 <= bits <= 32 or abs(exponent) > 32 or sign not in ("mixed", "excitatory", "inhibitory"):
+        raise ValueError(f"weights of {bits} bits, exponent {exponent}, sign {sign}")
+    if delays is not None:
+        delays = np.asarray(delays).astype(np.int64)
+        if delays.shape != shape or (delays < 0).any():
+            raise ValueError(f"delays of shape {delays.shape} for weights of shape {shape}")
+    return ir.IntegerWeights(bits, exponent, sign, delays)
 
 
 def read_semantics(stated: Any, where: str) -> ir.Semantics:
@@ -186,8 +195,8 @@ def read_semantics(stated: Any, where: str) -> ir.Semantics:
         "membrane_gain": ir.MEMBRANE_GAINS,
         "if_gain": ("ode", "unit"),
     }
-    names = {field.name for field in fields(ir.Semantics)}
-    good = isinstance(stated, dict) and set(stated) <= names
+    known = {field.name for field in fields(ir.Semantics)}
+    good = isinstance(stated, dict) and set(stated) <= known
     good = good and all(stated[key] in words for key, words in allowed.items() if key in stated)
     if good:
         try:
