@@ -113,16 +113,24 @@ def _integer_neuron(f: Fields) -> ir.Node:
     cls = KINDS.get(str(plain.pop("kind", None)))
     if cls is None:
         raise f.bad("neuron", "names no known neuron model")
-    known = {field.name for field in fields(cls)}
-    values: dict[str, Any] = {
-        key: value for key, value in plain.items() if key in known and isinstance(value, bool | int | str)
-    }
-    values.update({name: f.integers(f"neuron.{name}") for name in known if f"neuron.{name}" in f})
+    shape = f.shape("shape")
+    values: dict[str, Any] = {}
+    for field in fields(cls):
+        key = f"neuron.{field.name}"
+        if key in f:
+            values[field.name] = f.integers(key)
+            if values[field.name].shape and values[field.name].shape != shape:
+                raise f.bad(key, f"has shape {values[field.name].shape}, the neuron {shape}")
+        elif field.name in plain:
+            # a word where the model has a word, a number (or truth value) everywhere else
+            if not isinstance(plain[field.name], str if isinstance(field.default, str) else int):
+                raise f.bad("neuron", f"has {plain[field.name]!r} for '{field.name}'")
+            values[field.name] = plain[field.name]
     try:
         neuron = cls(**values)
     except TypeError as error:
         raise f.bad("neuron", f"does not fit the model '{cls.kind}': {error}") from error
-    return ir.IntegerNeuron(neuron, f.shape("shape"))
+    return ir.IntegerNeuron(neuron, shape)
 
 
 # -- what plain nodes carry beside NIR's fields ------------------------------------------------------------------------
