@@ -2,7 +2,7 @@
 # Compile two trained networks for Loihi 2 and run them on the simulator.
 set -euo pipefail
 here="$(cd "$(dirname "$0")" && pwd)"
-out="${NDEPLOY_DEMO_OUT:-$here/../build/demo}"
+out="${NDEPLOY_DEMO_OUT:-$(dirname "$here")/build/demo}"
 mkdir -p "$out"
 
 say() { printf '\n$ %s\n' "$*"; "$@"; }

@@ -125,7 +125,7 @@ def _grouped(level: FloatArray, like: FloatArray, shape: tuple[int, ...]) -> Flo
     if like.ndim == 0:
         return np.asarray(full.min())
     if like.shape == shape:
-        return full
+        return np.asarray(full)
     return full.reshape(shape[0], -1).min(axis=1).reshape(like.shape)
 
 
