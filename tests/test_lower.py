@@ -157,3 +157,15 @@ def test_a_pool_of_a_linear_node_is_refused_by_name():
     )
     with pytest.raises(RefusedError, match="'p'"):
         lower(network, STEPS, graded=True)
+
+
+def test_a_bias_that_a_delay_would_hold_back_is_refused_by_name():
+    network = chain(
+        ("in", net.Input((2,))),
+        ("w", net.Linear(np.ones((1, 2)), np.ones(1))),
+        ("d", net.Delay(np.array([1.0]))),
+        ("n", lif((1,))),
+        ("out", net.Output((1,))),
+    )
+    with pytest.raises(RefusedError, match="'w'"):
+        lower(network, STEPS, graded=True)

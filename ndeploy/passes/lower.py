@@ -131,6 +131,12 @@ def _walk(build: _Build, target: str, name: str, path: _Path, bias: list[FloatAr
         path = _Path((name, *path.nodes), path.lag)
     own = getattr(node, "bias", None)
     if own is not None and np.any(own):
+        if path.lag:
+            raise RefusedError(
+                "ND201",
+                f"node '{name}': its bias passes a delay of {path.lag} steps, so it would set in late",
+                help="put the delay before the biased node",
+            )
         shape = build.shapes[name]
         value = np.broadcast_to(own.reshape(-1, *(1,) * (len(shape) - 1)), shape).astype(np.float64)
         bias.append(_through(build, path.nodes[1:], value, shape))
