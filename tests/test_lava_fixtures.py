@@ -6,9 +6,9 @@ import importlib.util
 from pathlib import Path
 
 import pytest
-
 from fixtures_path import fixture
 from lava_cases import needs_lava
+
 from ndeploy import data
 from ndeploy.pipeline import CompileOptions, compile_model
 from ndeploy.runners import RunnerOptions, find
