@@ -1,8 +1,9 @@
-"""The benchmark's networks: integer LIF layers with random even weights and thresholds set so that each fires at 10 %."""
+"""The benchmark's networks: integer LIF layers with random even weights; thresholds such that each fires at 10 %."""
 
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -38,7 +39,7 @@ def layers(name: str) -> tuple[tuple[int, ...], list[tuple[tuple[int, ...], Syna
     rng = np.random.default_rng(1)
     if name == "a":
         sizes = [784, 512, 256, 10]
-        return (784,), [((n,), dense(rng, m, n)) for m, n in zip(sizes, sizes[1:], strict=False)]
+        return (784,), [((n,), dense(rng, m, n)) for m, n in pairwise(sizes)]
     if name == "c":
         return (256,), [((256,), dense(rng, 256, 256)) for _ in range(20)]
     first = conv(rng, 2, 16, 34, 5, 2, 1)

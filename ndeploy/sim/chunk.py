@@ -1,4 +1,4 @@
-"""Evaluate some samples from the cleared state: layer by layer over all model steps, recurrent components step by step."""
+"""Evaluate some samples from the cleared state: layer by layer over all steps, recurrent components step by step."""
 
 from __future__ import annotations
 
@@ -219,7 +219,8 @@ class _Chunk:
     def _bound(self, incoming: Incoming) -> int | None:
         """Bound on the summed input."""
         total = 0
-        for x in (*incoming[0], *incoming[1]):
+        both: tuple[Link | ProductLink, ...] = (*incoming[0], *incoming[1])
+        for x in both:
             reach = self._reach(x)
             if reach is None:
                 return None
@@ -236,7 +237,8 @@ class _Chunk:
             return _divided(array, exponent, bound) if exponent < 0 or bound == 0 else (array, exponent)
         dtype = np.int32 if bound is not None and bound < INT32 else np.int64
         total = np.zeros((samples, steps, size), dtype=dtype)
-        for x in (*links, *products):
+        both: tuple[Link | ProductLink, ...] = (*links, *products)
+        for x in both:
             first, last = max(0, t.start - x.lag), t.stop - x.lag
             if last <= first:
                 continue

@@ -55,7 +55,8 @@ def message_counts(values: Array, compiled: bool) -> Array:
         counts = np.zeros((values.shape[0], values.shape[2]), dtype=np.int32)
         count_messages(values, counts)
         return counts
-    return np.count_nonzero(values, axis=1)
+    columns: Array = np.count_nonzero(values, axis=1)
+    return columns
 
 
 def product_counts(

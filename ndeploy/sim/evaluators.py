@@ -205,12 +205,13 @@ class LifEvaluator(Evaluator):
     ) -> None:
         from ndeploy.sim.kernels_neuron import lif_any
 
-        flags = self.reset.startswith("subtract"), self.reset.endswith("-next"), self.reset in ("zero", "subtract")
-        recorded = [traces[n] if n in traces else np.empty(sums.shape, dtype=np.int32) for n in ("u", "v", "wait")]
+        subtract = np.int32(self.reset.startswith("subtract"))
+        delayed, at_once = np.int32(self.reset.endswith("-next")), np.int32(self.reset in ("zero", "subtract"))
+        u, v, wait = (traces[n] if n in traces else np.empty(sums.shape, dtype=np.int32) for n in ("u", "v", "wait"))
         lif_any(
             sums, scale, self.add, state["u"], self.u_keep, state["v"], self.v_keep, self.bias, self.high, self.low,
-            self.amount, self.rest, *(np.int32(x) for x in flags), state["spiked"], state["wait"],
-            np.int32(self.refractory), spikes, *recorded, events,
+            self.amount, self.rest, subtract, delayed, at_once, state["spiked"], state["wait"],
+            np.int32(self.refractory), spikes, u, v, wait, events,
         )  # fmt: skip
 
 
@@ -275,7 +276,7 @@ def evaluator(population: Population, layout: int, bound: int | None) -> Evaluat
             if bound < 2**30 and neuron.vth >= 0 and neuron.message.bits < 31:
                 return RelayEvaluator(population, layout, bound)
         elif isinstance(neuron, Compare):
-            level = np.asarray(neuron.vth) - neuron.bias
+            level: Array = np.asarray(neuron.vth, dtype=np.int64) - neuron.bias
             if bound < 2**30 and _largest(level) < 2**31:
                 return CompareEvaluator(population, layout)
     return StepEvaluator(population, layout)

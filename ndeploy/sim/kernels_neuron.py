@@ -2,8 +2,9 @@
 
 All arithmetic is in 32 bits, four to eight times as many lanes as in 64: callers prove that no intermediate leaves
 int32 (ndeploy/sim/evaluators.py). Every operation is cast back to int32 because numba widens int32 sums to int64.
-Optional parts of `lif` are None: numba drops their branches, and each combination is compiled (and cached on disk) when
-it is first needed; what is rare goes through `lif_any`, compiled once. The inner loops run over one-dimensional slices, which LLVM vectorises.
+Optional parts of `lif` are None: numba drops their branches, and each combination is compiled (and cached on disk)
+when it is first needed; what is rare goes through `lif_any`, compiled once. The inner loops run over one-dimensional
+slices, which LLVM vectorises.
 """
 
 # mypy: disable-error-code="untyped-decorator,no-untyped-def,no-untyped-call"
@@ -46,8 +47,8 @@ def lif(sums, scale, u, u_keep, v, v_keep, bias, threshold, amount, spikes, trac
     """The common case: integrate, compare, reset at once to zero or by an amount.
 
     sums (B, T, N), int32 or float32 of exact integers: the summed synaptic input; the current grows by sums * scale.
-    u, v (B, N) int32: state, changed in place; u_keep, v_keep (N,): decay factors in 1/4096; u_keep None: the current is
-    forgotten; v_keep None: no leak. threshold (N,). amount (N,): subtracted at a reset, None: reset to zero. spikes
+    u, v (B, N) int32: state, changed in place; u_keep, v_keep (N,): decay factors in 1/4096; u_keep None: the current
+    is forgotten; v_keep None: no leak. threshold (N,). amount (N,): subtracted at a reset, None: reset to zero. spikes
     (B, T, N) int8 and trace_v (B, T, N) int32 (or None) are written. events[0] counts currents that wrapped, events[1]
     saturated membranes.
     """
@@ -87,7 +88,7 @@ def lif(sums, scale, u, u_keep, v, v_keep, bias, threshold, amount, spikes, trac
                     y = _clip(x)
                     saturated = _i4(saturated + _i4(y != x))
                     spike = y > threshold_b[n]
-                    if amount is None:
+                    if amount is None:  # noqa: SIM108 (numba drops one of the branches)
                         y = _i4(0) if spike else y
                     else:
                         y = _i4(y - amount_b[n]) if spike else y

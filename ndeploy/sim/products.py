@@ -67,4 +67,5 @@ class Contraction:
             counts = on.sum(axis=own, dtype=np.int32) if own else on.astype(np.int32)
             kept = [x for x in letters if x in shared]
             parts.append(counts.transpose(0, 1, *[kept.index(x) + 2 for x in shared]).reshape(samples, -1))
-        return np.einsum("bi,bi->b", parts[0], parts[1], dtype=np.int64)
+        found: npt.NDArray[np.int64] = np.einsum("bi,bi->b", parts[0], parts[1], dtype=np.int64)
+        return found
