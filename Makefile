@@ -30,7 +30,9 @@ lint: $(STAMP)
 demo: $(STAMP)
 	PATH="$(abspath $(BIN)):$$PATH" bash examples/demo.sh
 
+# the peers ask for torchvision and other builds of torch: without their needs, but for two small ones
 bench: $(STAMP)
+	$(PIP) install --quiet --no-deps snntorch==1.0.0 spikingjelly==2.0.0 loguru tqdm
 	$(BIN)/python benchmarks/simulator.py
 
 # torch comes first and by its exact version, so that nothing after it can choose another build. norse asks for
