@@ -1,8 +1,10 @@
-"""Trace files a run writes: one .npy a population and variable, (samples, steps, neurons). numpy only."""
+"""What a run records and hands over: one .npy a population and variable, (samples, steps, neurons). numpy only."""
 
 from __future__ import annotations
 
 import json
+import math
+import mmap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -15,7 +17,7 @@ from ndeploy.neurons import CubaLi, CubaLif, TernaryLif
 Wanted = Mapping[str, Sequence[str]]
 """What to record: by population "message" and names of state variables."""
 Files = dict[tuple[str, str], IntArray]
-"""Open trace files, mapped into memory and shared with child processes, by population and variable."""
+"""What is recorded, by population and variable, (samples, steps, neurons)."""
 
 
 def _type(population: Population, variable: str) -> type:
@@ -26,24 +28,25 @@ def _type(population: Population, variable: str) -> type:
     return np.int32 if isinstance(population.neuron, CubaLif | CubaLi | TernaryLif) else np.int64
 
 
-def create(folder: Path, program: Program, wanted: Wanted, samples: int) -> Files:
-    """Make the files and their index.
-
-    They are opened here, once: parsing a .npy header in several threads at once can fail in CPython 3.11
-    (python/cpython issue 106905).
-    """
-    index = []
+def create(program: Program, wanted: Wanted, samples: int) -> Files:
+    """Room for what is to be recorded, in anonymous shared memory: child processes write to it, no descriptor stays."""
     files: Files = {}
     for name, variables in wanted.items():
         population = program.population(name)
+        shape = (samples, program.steps, population.size)
         for variable in variables:
-            path = folder / f"trace{len(files)}.npy"
-            shape = (samples, program.steps, population.size)
-            kind = _type(population, variable)
-            files[name, variable] = np.lib.format.open_memmap(path, mode="w+", dtype=kind, shape=shape)  # type: ignore[no-untyped-call]
-            index.append([name, variable, path.name])
-    (folder / "traces.json").write_text(json.dumps(index))
+            kind = np.dtype(_type(population, variable))
+            shared = mmap.mmap(-1, math.prod(shape) * kind.itemsize)
+            files[name, variable] = np.frombuffer(shared, kind).reshape(shape)
     return files
+
+
+def save(folder: Path, files: Files) -> None:
+    """Write them and their index."""
+    for number, array in enumerate(files.values()):
+        np.save(folder / f"trace{number}.npy", array, allow_pickle=False)
+    index = [[name, variable, f"trace{number}.npy"] for number, (name, variable) in enumerate(files)]
+    (folder / "traces.json").write_text(json.dumps(index))
 
 
 def load(folder: Path, program: Program) -> dict[str, IntArray]:

@@ -90,12 +90,13 @@ class Worker:
         with np.load(folder / "messages.npz", allow_pickle=False) as arrays:
             messages = {name: arrays[f"m{i}"] for i, name in enumerate(request["inputs"])}
         samples = len(next(iter(messages.values())))
-        files = traces.create(folder, program, request["wanted"], samples)
+        files = traces.create(program, request["wanted"], samples)
         began = time.perf_counter()
         if request["mode"] == "fused":
             network.run_fused(program, messages, files, self._events)
         else:
             network.Network(program, plan(program), messages, files, self._events).run()
+        traces.save(folder, files)
         self.tell(event="done", seconds=time.perf_counter() - began)
 
     def serve(self) -> None:
