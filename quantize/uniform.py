@@ -34,6 +34,7 @@ from ndeploy.ir.lowered import (
 )
 from ndeploy.ir.program import Program
 from ndeploy.neurons import CubaLi, CubaLif
+from ndeploy.passes.fields import fit_fields
 from ndeploy.passes.inputs import input_coding
 from ndeploy.passes.integerise import INPUT_MAX, integerise, message_units
 from ndeploy.passes.order import topological
@@ -212,7 +213,7 @@ def quantize(request: Request, progress: Callable[[str], None]) -> Quantised:
     sample = _calibration_sample(request.calibration)
     for round_ in range(ROUNDS):
         choices = _choices(request, factors, shifts, coarser)
-        program = integerise(request.lowered, request.schedule, choices, request.name)
+        program = fit_fields(integerise(request.lowered, request.schedule, choices, request.name), request.target)
         ranges = input_ranges(program)
         worse, new_shifts = _exceeded(request, program, ranges, sample is not None)
         if not worse and not new_shifts and sample is not None:
