@@ -11,8 +11,8 @@ import numpy.typing as npt
 
 from ndeploy.ir.program import Population
 from ndeploy.neurons import Input
-from ndeploy.sim.counts import message_counts, product_counts
-from ndeploy.sim.evaluators import Evaluator, evaluator, guaranteed
+from ndeploy.sim.counts import add_counts, product_counts
+from ndeploy.sim.evaluators import Evaluator, guaranteed
 from ndeploy.sim.layout import convert
 from ndeploy.sim.operators import INT32, Sent
 from ndeploy.sim.plan import Plan
@@ -92,12 +92,14 @@ class _Chunk:
         state = chosen.begin(self.samples)
         values = np.empty((self.samples, self.steps, population.size), dtype=chosen.message_dtype)
         traces = self._trace_arrays(population, chosen)
+        columns = np.zeros((self.samples, population.size), dtype=np.int32)
         for b, t in self._tiles(population.size):
             sums = {port: self._collect(links, bounds[port], population.size, b, t) for port, links in incoming.items()}
             views = {name: trace[b, t] for name, trace in traces.items()}
             here = {name: value[b] for name, value in state.items()}
             self._note_overflow(population, chosen.advance(here, sums, values[b, t], views))
-        self._finish(population, chosen, values, traces)
+            add_counts(values[b, t], columns[b], self.plan.compiled)
+        self._finish(population, chosen, values, columns, traces)
 
     def _receive(self, population: Population) -> None:
         values = self.messages[population.name].reshape(self.samples, self.steps, population.size)
@@ -106,21 +108,30 @@ class _Chunk:
         if not narrow.flags.writeable:
             narrow = narrow.copy()  # torch takes no read-only arrays
         values = convert(np.ascontiguousarray(narrow), 1, self.plan.layout[population.name])
-        self._send(population, values, low, high, {})
+        self._send(population, values, low, high, self._columns(values), {})
 
-    def _finish(self, population: Population, chosen: Evaluator, values: Array, traces: Mapping[str, Array]) -> None:
+    def _columns(self, values: Array) -> Array:
+        """How many messages (B, T, N) are not zero, (B, N)."""
+        columns = np.zeros((values.shape[0], values.shape[2]), dtype=np.int32)
+        add_counts(values, columns, self.plan.compiled)
+        return columns
+
+    def _finish(
+        self, population: Population, chosen: Evaluator, values: Array, columns: Array, traces: Mapping[str, Array]
+    ) -> None:
         if chosen.bounds is not None:
             low, high = chosen.bounds
         else:
             low, high = int(values.min()), int(values.max())
             if self.plan.compiled:
                 values = _narrow(values, low, high)
-        self._send(population, values, low, high, traces)
+        self._send(population, values, low, high, columns, traces)
 
-    def _send(self, population: Population, values: Array, low: int, high: int, traces: Mapping[str, Array]) -> None:
+    def _send(
+        self, population: Population, values: Array, low: int, high: int, columns: Array, traces: Mapping[str, Array]
+    ) -> None:
         """Make the messages available, count them, and keep what was asked for."""
         name = population.name
-        columns = message_counts(values, self.plan.compiled)
         totals = columns.sum(axis=1, dtype=np.int64)
         density = float(totals.sum()) / max(1, values.size)
         self.sent[name] = Sent(values, low, high, density)
@@ -192,7 +203,8 @@ class _Chunk:
             values = self.sent[p.name].values
             low, high = guaranteed(p.neuron) or (int(values.min()), int(values.max()))
             self.unbounded.discard(p.name)
-            self._send(p, _narrow(values, low, high) if self.plan.compiled else values, low, high, traces[p.name])
+            values = _narrow(values, low, high) if self.plan.compiled else values
+            self._send(p, values, low, high, self._columns(values), traces[p.name])
 
     # -- inputs ---------------------------------------------------------------------------------------------------
 
@@ -295,7 +307,7 @@ class _Chunk:
     def _evaluator(self, population: Population, bounds: Mapping[str, int | None]) -> Evaluator:
         """Neurons with several ports are updated by their `step`."""
         bound = next(iter(bounds.values())) if self.plan.compiled and len(bounds) == 1 else None
-        return evaluator(population, self.plan.layout[population.name], bound)
+        return self.plan.evaluator(population, bound)
 
     def _trace_arrays(self, population: Population, chosen: Evaluator) -> dict[str, Array]:
         prefix = f"state/{population.name}/"

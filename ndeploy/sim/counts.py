@@ -47,16 +47,14 @@ class FanOut:
         return visits
 
 
-def message_counts(values: Array, compiled: bool) -> Array:
-    """How many messages (B, T, N) are not zero, (B, N)."""
+def add_counts(values: Array, counts: Array, compiled: bool) -> None:
+    """Add to counts (B, N) how many of the messages (B, T, N) are not zero."""
     if compiled and values.dtype == np.int8 and values.flags.c_contiguous:
         from ndeploy.sim.kernels_neuron import count_messages
 
-        counts = np.zeros((values.shape[0], values.shape[2]), dtype=np.int32)
         count_messages(values, counts)
-        return counts
-    columns: Array = np.count_nonzero(values, axis=1)
-    return columns
+    else:
+        counts += np.count_nonzero(values, axis=1).astype(counts.dtype)
 
 
 def product_counts(

@@ -63,6 +63,46 @@ def scatter_lists(messages, start, target, weight, sums):
 
 
 @numba.njit(nogil=True, cache=True)
+def blocks_of_planes(images, first, blocks):
+    """blocks (R, Y, X, C * s) of images (R, C, H, X'): s rows of one element (s pixels) from each channel, for every
+    block; block 0 is `first` (y, x), in blocks of the image, and what lies outside it stays as it is."""
+    rows, channels, height, width = images.shape
+    per_block = blocks.shape[3] // channels
+    for r in range(rows):
+        for y in range(blocks.shape[1]):
+            for c in range(channels):
+                for i in range(per_block):
+                    line = (y + first[0]) * per_block + i
+                    if line < 0 or line >= height:
+                        continue
+                    start = max(0, first[1])
+                    end = min(width, blocks.shape[2] + first[1])
+                    source = images[r, c, line, start:end]
+                    into = blocks[r, y, start - first[1] : end - first[1], c * per_block + i]
+                    for x in range(source.shape[0]):
+                        into[x] = source[x]
+
+
+@numba.njit(nogil=True, cache=True)
+def blocks_of_pixels(images, first, per_block, blocks):
+    """blocks (R, Y, X, s, U) of images (R, H, X', U), U being s pixels with all their channels; else as above."""
+    rows, height, width, unit = images.shape
+    for r in range(rows):
+        for y in range(blocks.shape[1]):
+            for i in range(per_block):
+                line = (y + first[0]) * per_block + i
+                if line < 0 or line >= height:
+                    continue
+                start = max(0, first[1])
+                end = min(width, blocks.shape[2] + first[1])
+                for x in range(start, end):
+                    source = images[r, line, x]
+                    into = blocks[r, y, x - first[1], i]
+                    for u in range(unit):
+                        into[u] = source[u]
+
+
+@numba.njit(nogil=True, cache=True)
 def scatter_conv(messages, height, width, groups, out_height, out_width, stride, padding, dilation, weight, sums):
     """sums (R, H_out * W_out * C_out) += convolution of messages (R, H * W * C), channels last.
 

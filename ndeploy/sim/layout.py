@@ -12,19 +12,24 @@ import numpy as np
 import numpy.typing as npt
 
 from ndeploy.ir.program import Program
+from ndeploy.neurons import Input
 from ndeploy.synapses import Conv
 
 Array = npt.NDArray[Any]
 
 
 def channels_last(program: Program) -> dict[str, int]:
-    """The layout of each population: what the first convolution at it needs, else the program's order."""
+    """The layout of each population: what the first convolution at it needs, else the program's order.
+
+    Inputs keep the program's order: they arrive in it.
+    """
     layout: dict[str, int] = {}
     for projection in program.projections:
         if isinstance(projection.synapses, Conv):
             layout.setdefault(projection.source, projection.synapses.in_shape[0])
             layout.setdefault(projection.target, projection.synapses.out_shape[0])
-    return {p.name: layout.get(p.name, 1) for p in program.populations}
+    kept = {p.name for p in program.populations if isinstance(p.neuron, Input)}
+    return {p.name: 1 if p.name in kept else layout.get(p.name, 1) for p in program.populations}
 
 
 def order(size: int, channels: int) -> npt.NDArray[np.int64]:

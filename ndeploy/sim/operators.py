@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ndeploy.sim.convolution import EventConv, Int8Conv
+from ndeploy.sim.convolution import BlockedConv, EventConv, Int8Conv
 from ndeploy.sim.layout import convert, order
 from ndeploy.sim.machine import machine
 from ndeploy.synapses import Conv, Dense, Sparse, Synapses
@@ -192,16 +192,25 @@ class ConvOperator(Operator):
         return Int8Conv(self.conv)
 
     @cached_property
+    def blocked(self) -> BlockedConv | None:
+        known = self.source_layout in (1, self.conv.in_shape[0])
+        return BlockedConv(self.conv, self.source_layout == 1) if known and BlockedConv.suits(self.conv) else None
+
+    @cached_property
     def events(self) -> EventConv:
         return EventConv(self.conv)
 
     def apply(self, rows: Rows, sent: Sent) -> Rows:
-        rows = convert(rows, self.source_layout, self.conv.in_shape[0])
         usable = self.narrow and machine().int8_conv and 1 <= self.largest < FLOAT32_EXACT
+        dense = usable and sent.density >= CONV_EVENTS
+        single = rows.dtype == np.int8 and sent.low >= 0 and self.reach(sent.high) < FLOAT32_EXACT
+        if dense and single and self.blocked is not None:
+            return convert(self.blocked.apply(rows), self.conv.out_shape[0], self.target_layout)
+        rows = convert(rows, self.source_layout, self.conv.in_shape[0])
         dtype = np.int32 if self.reach(sent.top) < INT32 else np.int64
-        if not usable or sent.density < CONV_EVENTS:
+        if not dense:
             sums = self.events.apply(rows, dtype)
-        elif rows.dtype == np.int8 and sent.low >= 0 and self.reach(sent.high) < FLOAT32_EXACT:
+        elif single:
             sums = self.int8.apply(rows)
         else:
             sums = self._digits(rows, sent, dtype)

@@ -9,6 +9,7 @@ from weakref import WeakKeyDictionary
 from ndeploy.ir.program import Population, Program
 from ndeploy.neurons import Input
 from ndeploy.sim.counts import FanOut
+from ndeploy.sim.evaluators import Evaluator, evaluator
 from ndeploy.sim.layout import channels_last
 from ndeploy.sim.operators import CsrOperator, Operator, operator
 from ndeploy.sim.products import Contraction
@@ -32,6 +33,7 @@ class Plan:
             x.name: Contraction(x, self.layout[x.left], self.layout[x.right], self.layout[x.target])
             for x in program.products
         }
+        self._evaluators: dict[tuple[str, type, tuple[int, int] | None], Evaluator] = {}
         self._operators: dict[tuple[int, bool], Operator] = {}
         self._lock = Lock()
 
@@ -48,6 +50,12 @@ class Plan:
                     made = CsrOperator(link.synapses)
                 self._operators[key] = made
             return self._operators[key]
+
+    def evaluator(self, population: Population, bound: int | None) -> Evaluator:
+        """How the population is updated for inputs of magnitude <= bound (None: not bounded)."""
+        made = evaluator(population, self.layout[population.name], bound)
+        with self._lock:
+            return self._evaluators.setdefault((population.name, type(made), made.bounds), made)
 
     def links(self, target: str, port: str) -> tuple[Link, ...]:
         """Synapses that end on a port."""
