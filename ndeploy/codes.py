@@ -72,7 +72,7 @@ CODES: dict[str, Code] = {
     ),
     "ND113": Code(
         "unknown node type",
-        "The file holds a node type that is neither one of NIR's 19 nor an extension (ndeploy.v1.*) this version knows.",
+        "The file holds a node type that is neither one of NIR's 19 nor an extension (ndeploy.v1.*) known here.",
     ),
     # -- 2xx networks and conversion -------------------------------------------------------------------------------
     "ND201": Code(
@@ -156,7 +156,7 @@ CODES: dict[str, Code] = {
     "ND602": Code("no such interpreter", "The interpreter named for the Lava worker is no executable Python."),
     "ND603": Code(
         "Lava is missing",
-        "The interpreter of the Lava worker has no usable lava-nc 0.10.0, or is older than Python 3.10. The worker needs "
+        "The interpreter of the Lava worker has no usable lava-nc 0.10.0, or is older than Python 3.10. It needs "
         "numpy, scipy and Lava, but not ndeploy; any interpreter will do, named with --lava-python.",
     ),
     "ND604": Code("Lava worker does not start", "The worker process ended before it had imported Lava."),
@@ -188,7 +188,7 @@ CODES: dict[str, Code] = {
     "ND706": Code("unknown code", "`ndeploy explain` was asked for a code that ndeploy does not have."),
     "ND707": Code(
         "not enough memory",
-        "The work asked for needs more memory than this machine gives: fewer samples at once, no traces, or fewer steps.",
+        "The work needs more memory than this machine gives: run fewer samples at once, no traces, or fewer steps.",
     ),
     "ND799": Code(
         "internal error",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from ndeploy.errors import UsageError
 from ndeploy.fixed import IntArray
@@ -32,12 +32,30 @@ class RunnerOptions:
     progress: Callable[[str], None] = _quiet
 
 
+@dataclass(frozen=True)
+class Executed:
+    """A part of a program and what computes it in a runner. native: the runner's platform's own model; reason: why
+    not, or under which condition."""
+
+    name: str
+    by: str
+    native: bool
+    reason: str
+
+
 class Runner(Protocol):
     """Executes a program on messages, int64 (samples, steps, *shape) by input population."""
 
     def __call__(
         self, program: Program, messages: Mapping[str, IntArray], *, trace: bool, options: RunnerOptions
     ) -> RunResult: ...
+
+
+@runtime_checkable
+class Describes(Protocol):
+    """A runner that can say what computes each part of a program."""
+
+    def describe(self, program: Program, options: RunnerOptions) -> tuple[Executed, ...]: ...
 
 
 def _simulator(program: Program, messages: Mapping[str, IntArray], *, trace: bool, options: RunnerOptions) -> RunResult:

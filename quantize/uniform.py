@@ -18,7 +18,7 @@ import numpy as np
 from ndeploy.data import Data
 from ndeploy.decode import encode, for_data
 from ndeploy.errors import RefusedError
-from ndeploy.fixed import STATE_MAX, STATE_SHIFT
+from ndeploy.fixed import STATE_MAX
 from ndeploy.graph.discrete import DiscreteNeuron
 from ndeploy.ir.diagnostic import Diagnostic
 from ndeploy.ir.lowered import (
@@ -127,7 +127,7 @@ def _grouped(level: FloatArray, like: FloatArray, shape: tuple[int, ...]) -> Flo
         return np.asarray(full.min())
     if like.shape == shape:
         return np.asarray(full)
-    return full.reshape(shape[0], -1).min(axis=1).reshape(like.shape)
+    return np.asarray(full.reshape(shape[0], -1).min(axis=1).reshape(like.shape))
 
 
 def fine_exponent(request: Request, population: RealPopulation, unit: FloatArray) -> int:
@@ -250,19 +250,24 @@ def _overflows(program: Program, data: Data) -> list[str]:
 
 
 def _unproved(program: Program, ranges: Mapping[str, Range]) -> tuple[Diagnostic, ...]:
+    """A warning for every population whose current or readout could leave 24 bits for inputs not seen."""
     found = []
     for population in program.populations:
-        bound = ranges[population.name]
-        shift = getattr(population.neuron, "shift", STATE_SHIFT)
-        if isinstance(population.neuron, CubaLif | CubaLi) and (
-            bound.current > STATE_MAX + 1 or (isinstance(population.neuron, CubaLi) and bound.state > STATE_MAX)
-        ):
-            found.append(
-                Diagnostic(
-                    "ND303",
-                    f"population '{population.name}': the synaptic current could reach {bound.current} "
-                    f"(input {bound.input} << {shift}), beyond 24 bits, for inputs that calibration data do not hold",
-                    "overflows are counted at run time; calibrate with data that cover your inputs",
-                )
+        bound, neuron = ranges[population.name], population.neuron
+        if not isinstance(neuron, CubaLif | CubaLi):
+            continue
+        if bound.current > STATE_MAX + 1:
+            what = f"the synaptic current could reach {bound.current} (input {bound.input} << {neuron.shift})"
+        elif isinstance(neuron, CubaLi) and bound.state > STATE_MAX:
+            what = f"the membrane could reach {bound.state} over {program.steps} model steps"
+        else:
+            continue
+        found.append(
+            Diagnostic(
+                "ND303",
+                f"population '{population.name}': {what}, beyond {STATE_MAX}, for inputs that calibration data do not "
+                "hold",
+                "overflows are counted at run time; calibrate with data that cover your inputs",
             )
+        )
     return tuple(found)

@@ -9,7 +9,7 @@ from ndeploy.ir.program import Program
 from ndeploy.ir.result import RunResult
 from ndeploy.neurons import KINDS
 from ndeploy.neurons.cuba_lif import RESETS
-from ndeploy.runners import Runner, RunnerOptions
+from ndeploy.runners import Executed, Runner, RunnerOptions
 from ndeploy.target import FEATURES, CoreLimits, Limit, Packing, Support, Target, Widths
 
 LAVA = "lava-nc 0.10.0, process models tagged fixed_pt"
@@ -70,11 +70,23 @@ TARGET = Target(
 """An executor without chip limits."""
 
 
-def _run(program: Program, messages: Mapping[str, IntArray], *, trace: bool, options: RunnerOptions) -> RunResult:
-    from ndeploy.targets._lava.runner import run
+class LavaRunner:
+    """Executes in lava-nc itself, in a worker process (targets/_lava)."""
 
-    return run(program, messages, trace=trace, options=options)
+    def __call__(
+        self, program: Program, messages: Mapping[str, IntArray], *, trace: bool, options: RunnerOptions
+    ) -> RunResult:
+        """Run the program; raises what `ndeploy.targets._lava.runner.run` does."""
+        from ndeploy.targets._lava.runner import run
+
+        return run(program, messages, trace=trace, options=options)
+
+    def describe(self, program: Program, options: RunnerOptions) -> tuple[Executed, ...]:
+        """Which process computes each part, and why where it is not Lava's own; needs no Lava."""
+        from ndeploy.targets._lava.plan import describe
+
+        return tuple(Executed(a.name, a.process, a.native, a.reason) for a in describe(program, options.lava_mode))
 
 
-RUNNERS: dict[str, Runner] = {"lava": _run}
-"""Executes in lava-nc itself, in a worker process (targets/_lava)."""
+RUNNERS: dict[str, Runner] = {"lava": LavaRunner()}
+"""The runner this target brings."""

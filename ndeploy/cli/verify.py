@@ -42,12 +42,14 @@ def verify_command(
             lava_python=lava_python, lava_mode=lava_mode, time_limit=time_limit, threads=threads, progress=progress
         )
         verification = verify(loaded.program, given, pair, told)
+    runner = pair[against]
+    parts = runner.describe(loaded.program, told) if isinstance(runner, runners.Describes) else ()
     if json:
-        console.emit("verify", fields(verification, reference, against))
+        console.emit("verify", fields(verification, reference, against) | {"executed": [asdict(p) for p in parts]})
     else:
         from ndeploy.report.verify import report
 
-        console.show(*report(loaded.program, verification, reference, against))
+        console.show(*report(loaded.program, verification, reference, against, parts))
     if verification.mismatches:
         raise typer.Exit(1)
 

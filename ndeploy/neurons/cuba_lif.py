@@ -33,8 +33,8 @@ RESETS = ("zero", "subtract", "zero-next", "subtract-next", "none")
 class CubaLif(Neuron):
     """Parameters are in state units (2^shift times a unit of synaptic input).
 
-    du, dv: 12-bit decays, 0..4095, du with Loihi's +1 offset; vth, bias, reset_amount, reset_value: 24-bit; refractory: updates
-    after a spike during which v is held at its reset value and no spike is sent (u keeps integrating).
+    du, dv: 12-bit decays, 0..4095, du with Loihi's +1 offset; vth, bias, reset_amount, reset_value: 24-bit;
+    refractory: updates after a spike during which v is held at reset_value and no spike is sent (u keeps integrating).
     """
 
     kind: ClassVar[str] = "cuba-lif"

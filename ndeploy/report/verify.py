@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from ndeploy.ir.program import Program
 from ndeploy.report import style
+from ndeploy.runners import Executed
 from ndeploy.verify import Verification
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
 
-def report(program: Program, result: Verification, reference: str, against: str) -> list[RenderableType]:
-    """The verdict; where there are mismatches, the first one and how many each population has."""
-
+def report(
+    program: Program, result: Verification, reference: str, against: str, parts: Sequence[Executed] = ()
+) -> list[RenderableType]:
+    """The verdict, the first mismatch and how many each population has if there are any, and what computed `parts`."""
     seconds = ", ".join(f"{name} {style.si(s, 's')}" for name, s in result.seconds.items())
     facts = {
         "compared": f"{result.samples} samples, {result.populations} populations, {result.compared} values",
         "time": seconds,
     }
+    facts |= executed(parts)
     first = result.first_mismatch
     if first is None:
         return [
@@ -48,3 +52,14 @@ def report(program: Program, result: Verification, reference: str, against: str)
         ),
         table,
     ]
+
+
+def executed(parts: Sequence[Executed]) -> dict[str, str]:
+    """How many parts the platform's own models compute, and each that they do not, with the reason."""
+    if not parts:
+        return {}
+    own = [p for p in parts if not p.native]
+    found = {"native": f"{len(parts) - len(own)} of {len(parts)} parts"}
+    if own:
+        found["not native"] = style.plain("; ".join(f"{p.name} ({p.reason or p.by})" for p in own))
+    return found

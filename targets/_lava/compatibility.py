@@ -45,7 +45,7 @@ def _hashable_dataclasses() -> Iterator[None]:
 
         return decorate if cls is None else decorate(cls)
 
-    dataclasses.dataclass = dataclass  # type: ignore[assignment]
+    dataclasses.dataclass = dataclass
     try:
         yield
     finally:

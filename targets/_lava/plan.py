@@ -14,7 +14,7 @@ from ndeploy.targets._lava import parameters
 from ndeploy.targets._lava.parameters import Arguments, NotNative
 from ndeploy.targets._lava.schedule import projection_lag, window_of
 
-from ndeploy.ir.program import Population, Program
+from ndeploy.ir.program import Population, Product, Program, Projection
 from ndeploy.neurons import (
     Compare,
     CubaLi,
@@ -154,6 +154,7 @@ def plan(program: Program) -> Plan:
 def describe(program: Program, mode: str = "native") -> list[Assignment]:
     """The mapping, part by part: for `ndeploy verify` to print. mode: "native" or "fused"."""
     if mode == "fused":
+        parts: tuple[Population | Projection | Product, ...]
         parts = (*program.populations, *program.projections, *program.products)
         return [
             Assignment(p.name, "RingBuffer")

@@ -7,6 +7,7 @@ import math
 import mmap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 
@@ -37,7 +38,7 @@ def create(program: Program, wanted: Wanted, samples: int) -> Files:
         for variable in variables:
             kind = np.dtype(_type(population, variable))
             shared = mmap.mmap(-1, math.prod(shape) * kind.itemsize)
-            files[name, variable] = np.frombuffer(shared, kind).reshape(shape)
+            files[name, variable] = cast(IntArray, np.frombuffer(shared, kind).reshape(shape))
     return files
 
 

@@ -62,7 +62,13 @@ class FlatConv(Conv):
         self.proc_params["whc_out"] = tuple(int(n) for n in self.output_shape)
 
 
-class _ConvLayout:
+class _UnboundConv(PyConvModelFixed):
+    """Lava's fixed-point Conv model, free to be bound to another process class."""
+
+    implements_process = None
+
+
+class _ConvLayout(_UnboundConv):
     """Turns messages into Lava's layout on the way in and back on the way out."""
 
     _turned = False
@@ -70,24 +76,16 @@ class _ConvLayout:
     def run_spk(self) -> None:
         if not self._turned:
             self._turned = True
-            parameters: Any = self.proc_params  # type: ignore[attr-defined]
-            self._turn(parameters["whc_in"], parameters["whc_out"])
-        super().run_spk()  # type: ignore[misc]
+            self._turn(self.proc_params["whc_in"], self.proc_params["whc_out"])
+        super().run_spk()
 
     def _turn(self, whc_in: tuple[int, int, int], whc_out: tuple[int, int, int]) -> None:
-        into: Any = self.s_in  # type: ignore[attr-defined]
-        out: Any = self.a_out  # type: ignore[attr-defined]
+        into, out = self.s_in, self.a_out
         receive, send = into.recv, out.send
         into.recv = lambda: receive().reshape(whc_in[::-1]).transpose(2, 1, 0)
         out.send = lambda data: send(np.ascontiguousarray(data.reshape(whc_out).transpose(2, 1, 0)).reshape(-1))
 
 
-class _UnboundConv(PyConvModelFixed):  # type: ignore[misc]
-    """Lava's fixed-point Conv model, free to be bound to another process class."""
-
-    implements_process = None
-
-
 @implements(proc=FlatConv)
-class FlatConvModel(_ConvLayout, _UnboundConv):
+class FlatConvModel(_ConvLayout):
     """Lava's fixed-point Conv model on flat ports."""

@@ -34,7 +34,7 @@ class Partition(AbstractProcess):
 @implements(proc=Partition, protocol=LoihiProtocol)
 @requires(CPU)
 @tag("fixed_pt")
-class PartitionModel(PyLoihiProcessModel):  # type: ignore[misc]
+class PartitionModel(PyLoihiProcessModel):
     """Steps all populations once a chip step."""
 
     s_in = LavaPyType(PyInPort.VEC_DENSE, np.int64)

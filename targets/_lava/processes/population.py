@@ -27,7 +27,7 @@ class Population(AbstractProcess):
         self.s_out = OutPort(shape=(size,))
 
 
-class _NeuronModel(PyLoihiProcessModel):  # type: ignore[misc]
+class _NeuronModel(PyLoihiProcessModel):
     a_in = LavaPyType(PyInPort.VEC_DENSE, np.int64)
     a_in2 = LavaPyType(PyInPort.VEC_DENSE, np.int64)
     s_out = LavaPyType(PyOutPort.VEC_DENSE, np.int64)

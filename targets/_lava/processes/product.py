@@ -30,7 +30,7 @@ class Product(AbstractProcess):
 @implements(proc=Product, protocol=LoihiProtocol)
 @requires(CPU)
 @tag("fixed_pt")
-class ProductModel(PyLoihiProcessModel):  # type: ignore[misc]
+class ProductModel(PyLoihiProcessModel):
     """Multiplies the two messages of the same model step once both were sent."""
 
     left = LavaPyType(PyInPort.VEC_DENSE, np.int64)

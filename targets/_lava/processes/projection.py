@@ -29,7 +29,7 @@ class Projection(AbstractProcess):
 @implements(proc=Projection, protocol=LoihiProtocol)
 @requires(CPU)
 @tag("fixed_pt")
-class ProjectionModel(PyLoihiProcessModel):  # type: ignore[misc]
+class ProjectionModel(PyLoihiProcessModel):
     """Sends what arrives now, then takes in what was sent now, as Lava's own synapses do."""
 
     s_in = LavaPyType(PyInPort.VEC_DENSE, np.int64)
