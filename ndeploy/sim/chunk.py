@@ -21,8 +21,8 @@ from ndeploy.sim.schedule import Component, Link, ProductLink
 Array = npt.NDArray[Any]
 IntArray = npt.NDArray[np.int64]
 Incoming = tuple[tuple[Link, ...], tuple[ProductLink, ...]]
-TILE_BYTES = 2**20
-"""Sums of one tile: small enough to stay in the second-level cache between the product and the neurons."""
+TILE_BYTES = 2**22
+"""Sums and messages of one tile: small enough to stay in cache between the product and the neurons."""
 
 
 @dataclass
@@ -93,7 +93,7 @@ class _Chunk:
         values = np.empty((self.samples, self.steps, population.size), dtype=chosen.message_dtype)
         traces = self._trace_arrays(population, chosen)
         columns = np.zeros((self.samples, population.size), dtype=np.int32)
-        for b, t in self._tiles(population.size):
+        for b, t in self._tiles(population):
             sums = {port: self._collect(links, bounds[port], population.size, b, t) for port, links in incoming.items()}
             views = {name: trace[b, t] for name, trace in traces.items()}
             here = {name: value[b] for name, value in state.items()}
@@ -291,9 +291,12 @@ class _Chunk:
 
     # -- bookkeeping ----------------------------------------------------------------------------------------------
 
-    def _tiles(self, size: int) -> Iterator[tuple[slice, slice]]:
+    def _tiles(self, population: Population) -> Iterator[tuple[slice, slice]]:
         """Samples and steps of each tile: whole samples where several fit, else some steps of one sample."""
-        row = max(1, size) * 4
+        row = 4 * population.size
+        for projection in self.plan.program.projections:
+            if projection.target == population.name:
+                row += 2 * projection.synapses.n_in
         together = TILE_BYTES // (row * self.steps)
         if together >= 1:
             for b in range(0, self.samples, together):

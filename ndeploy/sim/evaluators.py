@@ -97,7 +97,8 @@ class LifEvaluator(Evaluator):
 
     state_dtype = np.int32
 
-    def __init__(self, population: Population, layout: int) -> None:
+    def __init__(self, population: Population, layout: int, bound: int) -> None:
+        """bound: on the magnitude of the summed input."""
         super().__init__(population, layout)
         neuron = population.neuron
         if not isinstance(neuron, CubaLif | CubaLi | TernaryLif):
@@ -106,10 +107,11 @@ class LifEvaluator(Evaluator):
         self.reset = neuron.reset if isinstance(neuron, CubaLif) else "zero"
         self.refractory = neuron.refractory if isinstance(neuron, CubaLif) else 0
         self.input_bias = 0 if isinstance(neuron, TernaryLif) else neuron.input_bias
+        self.bound = bound
         self.ready = False
 
-    def fits(self, bound: int) -> bool:
-        """Whether 32 bits hold every intermediate for inputs of magnitude <= bound."""
+    def fits(self) -> bool:
+        """Whether 32 bits hold every intermediate."""
         neuron = self.neuron
         amounts = [neuron.bias, *(getattr(neuron, x, 0) for x in ("reset_amount", "reset_value", "refractory"))]
         thresholds = [getattr(neuron, name, 0) for name in ("vth", "vth_low", "vth_high")]
@@ -117,7 +119,7 @@ class LifEvaluator(Evaluator):
         return (
             decays
             and 0 <= neuron.shift < 31
-            and (bound + _largest(self.input_bias)) << neuron.shift < INT32_ROOM
+            and (self.bound + _largest(self.input_bias)) << neuron.shift < INT32_ROOM
             and all(_largest(x) < 2**28 for x in amounts)
             and all(_largest(x) < 2**31 for x in thresholds)
         )
@@ -141,6 +143,8 @@ class LifEvaluator(Evaluator):
             and self.reset in ("zero", "subtract")
             and not (self.refractory or self.add.any() or self.rest.any())
         )
+        # without a memory of its own the current is the input, and that may be known to be small
+        self.may_wrap = None if not self.u_keep.any() and self.bound << neuron.shift < 2**23 else True
         self.ready = True
 
     def _array(self, value: Parameter) -> Array:
@@ -192,7 +196,8 @@ class LifEvaluator(Evaluator):
         v_keep = self.v_keep if (self.v_keep != DECAY_ONE).any() else None
         amount = self.amount if self.reset == "subtract" else None
         u, v = state["u"], state["v"]
-        lif(sums, scale, u, u_keep, v, v_keep, self.bias, self.high, amount, spikes, trace_v, events)
+        factor = sums.dtype.type(scale)
+        lif(sums, factor, self.may_wrap, u, u_keep, v, v_keep, self.bias, self.high, amount, spikes, trace_v, events)
 
     def _any(
         self,
@@ -269,8 +274,8 @@ def evaluator(population: Population, layout: int, bound: int | None) -> Evaluat
     neuron = population.neuron
     if bound is not None:
         if isinstance(neuron, CubaLif | CubaLi | TernaryLif):
-            lif = LifEvaluator(population, layout)
-            if lif.fits(bound):
+            lif = LifEvaluator(population, layout, bound)
+            if lif.fits():
                 return lif
         elif isinstance(neuron, Relay):
             if bound < 2**30 and neuron.vth >= 0 and neuron.message.bits < 31:

@@ -17,7 +17,7 @@ _i4 = np.int32
 _TOP = _i4(2**23)
 _SPAN = _i4(2**24)
 _MAX = _i4(2**23 - 1)
-BLOCK = 512
+BLOCK = 4096
 """Neurons whose state stays in the first-level cache while all steps are scanned."""
 
 
@@ -43,11 +43,11 @@ def _clip(x):
 
 
 @numba.njit(nogil=True, cache=True)
-def lif(sums, scale, u, u_keep, v, v_keep, bias, threshold, amount, spikes, trace_v, events):
+def lif(sums, scale, may_wrap, u, u_keep, v, v_keep, bias, threshold, amount, spikes, trace_v, events):
     """The common case: integrate, compare, reset at once to zero or by an amount.
 
-    sums (B, T, N), int32 or float32 of exact integers: the summed synaptic input; the current grows by sums * scale.
-    u, v (B, N) int32: state, changed in place; u_keep, v_keep (N,): decay factors in 1/4096; u_keep None: the current
+    sums (B, T, N), int32 or float32 of exact integers: the summed synaptic input; the current grows by sums * scale,
+    scale of the same type. may_wrap: None where the current cannot leave its 24 bits, else anything. u, v (B, N) int32: state, changed in place; u_keep, v_keep (N,): decay factors in 1/4096; u_keep None: the current
     is forgotten; v_keep None: no leak. threshold (N,). amount (N,): subtracted at a reset, None: reset to zero. spikes
     (B, T, N) int8 and trace_v (B, T, N) int32 (or None) are written. events[0] counts currents that wrapped, events[1]
     saturated membranes.
@@ -74,11 +74,13 @@ def lif(sums, scale, u, u_keep, v, v_keep, bias, threshold, amount, spikes, trac
                 wrapped = _i4(0)
                 saturated = _i4(0)
                 for n in range(sums_b.shape[0]):
-                    raw = _i4(_i4(sums_b[n]) * scale)
+                    raw = _i4(sums_b[n] * scale)
                     if u_keep is not None:
                         raw = _i4(raw + _decay(u_b[n], u_keep_b[n]))
-                    current = _wrap(raw)
-                    wrapped = _i4(wrapped + _i4(current != raw))
+                    current = raw
+                    if may_wrap is not None:
+                        current = _wrap(raw)
+                        wrapped = _i4(wrapped + _i4(current != raw))
                     if u_keep is not None:
                         u_b[n] = current
                     x = v_b[n]

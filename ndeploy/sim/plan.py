@@ -33,7 +33,7 @@ class Plan:
             x.name: Contraction(x, self.layout[x.left], self.layout[x.right], self.layout[x.target])
             for x in program.products
         }
-        self._evaluators: dict[tuple[str, type, tuple[int, int] | None], Evaluator] = {}
+        self._evaluators: dict[tuple[str, type, int | None], Evaluator] = {}
         self._operators: dict[tuple[int, bool], Operator] = {}
         self._lock = Lock()
 
@@ -55,7 +55,7 @@ class Plan:
         """How the population is updated for inputs of magnitude <= bound (None: not bounded)."""
         made = evaluator(population, self.layout[population.name], bound)
         with self._lock:
-            return self._evaluators.setdefault((population.name, type(made), made.bounds), made)
+            return self._evaluators.setdefault((population.name, type(made), bound), made)
 
     def links(self, target: str, port: str) -> tuple[Link, ...]:
         """Synapses that end on a port."""
