@@ -23,8 +23,9 @@ from typing import ClassVar
 
 import numpy as np
 
-from ndeploy.fixed import DECAY_ONE, STATE_MAX, STATE_SHIFT, IntArray, clip_state, decay, wrap_state
+from ndeploy.fixed import STATE_SHIFT, IntArray, clip_state
 from ndeploy.neurons.base import BINARY, Message, Neuron, Parameter, State
+from ndeploy.neurons.membrane import Integrated, integrate, overflow
 
 RESETS = ("zero", "subtract", "zero-next", "subtract-next", "none")
 
@@ -62,21 +63,18 @@ class CubaLif(Neuron):
             names += ("wait",)
         return names
 
-    def _sums(self, state: State, inputs: Mapping[str, IntArray]) -> tuple[IntArray, IntArray, IntArray]:
-        """u before wrapping, u, and v before clipping (delayed resets applied)."""
-        raw_u = decay(state["u"], np.asarray(DECAY_ONE - 1 - self.du)) + (
-            (inputs["in"] + self.input_bias) << self.shift
-        )
-        u = wrap_state(raw_u)
-        raw_v = decay(state["v"], np.asarray(DECAY_ONE - self.dv)) + u + self.bias
+    def _integrate(self, state: State, inputs: Mapping[str, IntArray]) -> Integrated:
+        """The sums of this step, delayed resets applied."""
+        entering = inputs["in"] + self.input_bias
+        sums = integrate(state, entering, du=self.du, dv=self.dv, bias=self.bias, shift=self.shift)
         if self.reset == "zero-next":
-            raw_v = np.where(state["spiked"] > 0, self.reset_value, raw_v)
-        elif self.reset == "subtract-next":
-            raw_v = raw_v - state["spiked"] * self.reset_amount
-        return raw_u, u, raw_v
+            return sums._replace(raw_v=np.where(state["spiked"] > 0, self.reset_value, sums.raw_v))
+        if self.reset == "subtract-next":
+            return sums._replace(raw_v=sums.raw_v - state["spiked"] * self.reset_amount)
+        return sums
 
     def step(self, state: State, inputs: Mapping[str, IntArray]) -> tuple[State, IntArray]:
-        _, u, raw_v = self._sums(state, inputs)
+        _, u, raw_v = self._integrate(state, inputs)
         v = clip_state(raw_v)
         if self.refractory:
             v = np.where(state["wait"] > 0, self.reset_value, v)
@@ -93,5 +91,4 @@ class CubaLif(Neuron):
         return after, spike
 
     def overflow(self, state: State, inputs: Mapping[str, IntArray]) -> dict[str, int]:
-        raw_u, u, raw_v = self._sums(state, inputs)
-        return {"u-wrapped": int((raw_u != u).sum()), "v-saturated": int((np.abs(raw_v) > STATE_MAX).sum())}
+        return overflow(self._integrate(state, inputs))

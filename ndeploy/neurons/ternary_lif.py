@@ -8,8 +8,9 @@ from typing import ClassVar
 
 import numpy as np
 
-from ndeploy.fixed import DECAY_ONE, STATE_MAX, STATE_SHIFT, IntArray, clip_state, decay, wrap_state
+from ndeploy.fixed import STATE_SHIFT, IntArray, clip_state
 from ndeploy.neurons.base import Message, Neuron, Parameter, State
+from ndeploy.neurons.membrane import Integrated, integrate, overflow
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,17 +33,14 @@ class TernaryLif(Neuron):
     def state(self) -> tuple[str, ...]:
         return ("u", "v")
 
-    def _sums(self, state: State, inputs: Mapping[str, IntArray]) -> tuple[IntArray, IntArray, IntArray]:
-        raw_u = decay(state["u"], np.asarray(DECAY_ONE - 1 - self.du)) + (inputs["in"] << self.shift)
-        u = wrap_state(raw_u)
-        return raw_u, u, decay(state["v"], np.asarray(DECAY_ONE - self.dv)) + u + self.bias
+    def _integrate(self, state: State, inputs: Mapping[str, IntArray]) -> Integrated:
+        return integrate(state, inputs["in"], du=self.du, dv=self.dv, bias=self.bias, shift=self.shift)
 
     def step(self, state: State, inputs: Mapping[str, IntArray]) -> tuple[State, IntArray]:
-        _, u, raw_v = self._sums(state, inputs)
+        _, u, raw_v = self._integrate(state, inputs)
         v = clip_state(raw_v)
         spike = (v > self.vth_high).astype(np.int64) - (v < self.vth_low).astype(np.int64)
         return {"u": u, "v": np.where(spike != 0, 0, v)}, spike
 
     def overflow(self, state: State, inputs: Mapping[str, IntArray]) -> dict[str, int]:
-        raw_u, u, raw_v = self._sums(state, inputs)
-        return {"u-wrapped": int((raw_u != u).sum()), "v-saturated": int((np.abs(raw_v) > STATE_MAX).sum())}
+        return overflow(self._integrate(state, inputs))
