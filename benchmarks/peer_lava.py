@@ -1,4 +1,4 @@
-"""Time lava-nc 0.10.0 itself on a benchmark network: its own processes, its own runtime. Run as a script by simulator.py.
+"""Time lava-nc 0.10.0 itself on a benchmark network: its own processes, its own runtime. simulator.py runs it.
 
     python benchmarks/peer_lava.py NETWORK.npz      ->  one line of JSON on stdout
 
@@ -38,7 +38,8 @@ def main(path: str) -> None:
     spikes = net["input"]
     steps, depth = len(spikes), int(net["layers"])
     shape = spikes.shape[1:]
-    # Lava keeps (width, height, channels); a convolution's weight is (out, width, height, in)
+    # Lava keeps (width, height, channels), a convolution's weight is (out, width, height, in), and it convolves: the
+    # kernel is turned round
     frames = spikes.transpose(0, 3, 2, 1) if len(shape) == 3 else spikes
     source = Source(data=np.moveaxis(frames, 0, -1).astype(np.int32))
     before: Any = source.s_out
@@ -48,7 +49,7 @@ def main(path: str) -> None:
             stride, padding = net[f"geometry{i}"]
             c, h, w = net[f"in_shape{i}"]
             synapses = Conv(
-                weight=weight.transpose(0, 3, 2, 1),
+                weight=np.ascontiguousarray(weight[:, :, ::-1, ::-1].transpose(0, 3, 2, 1)),
                 input_shape=(int(w), int(h), int(c)),
                 stride=tuple(int(x) for x in stride[::-1]),
                 padding=tuple(int(x) for x in padding[::-1]),

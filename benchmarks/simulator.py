@@ -129,7 +129,7 @@ def benchmark(name: str, limits: Limits, with_lava: bool) -> dict[str, Any]:
 def show(results: list[dict[str, Any]], limits: Limits) -> None:
     """The table, on stdout."""
     print(
-        f"machine, one thread: sgemm {limits.sgemm / 1e9:.0f} GFLOP/s, int8 product {limits.int8_matmul / 1e9:.0f} GOP/s, "
+        f"machine, one thread: sgemm {limits.sgemm / 1e9:.0f} GFLOP/s, int8 {limits.int8_matmul / 1e9:.0f} GOP/s, "
         f"read {limits.read / 1e9:.1f} GB/s, int8 row-add {limits.row_add / 1e9:.1f} G synapses/s"
     )
     for r in results:
@@ -150,17 +150,17 @@ def show(results: list[dict[str, Any]], limits: Limits) -> None:
                 f"{name:<14}{one:>12.3f}{many:>14.3f}{r['synaptic_ops'] / many / 1e6:>12.2f}{many / mine:>11.1f}x{note}"
             )
         floor = r["floor_ms"]
-        print(
-            f"ours is {mine / floor['events']:.1f} x the event floor and {mine / floor['matrix']:.1f} x the matrix floor"
-        )
+        events, matrix = mine / floor["events"], mine / floor["matrix"]
+        print(f"ours is {events:.1f} x the event floor and {matrix:.1f} x the matrix floor")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--networks", default="abc", help="which of a, b, c")
     parser.add_argument("--lava", action="store_true", help="also run lava-nc (minutes)")
-    parser.add_argument("--spikformer", type=Path, help="a checkpoint: ours against PyTorch eager")
-    parser.add_argument("--data", type=Path, help="its evaluation data")
+    example = HERE.parent / "examples" / "spikformer"
+    parser.add_argument("--spikformer", type=Path, default=example / "checkpoint.pth.tar", help="against PyTorch eager")
+    parser.add_argument("--data", type=Path, default=example / "eval.npz", help="its evaluation data")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     torch.set_num_threads(1)
@@ -169,12 +169,13 @@ def main() -> None:
     if not options.json:
         show(results, limits)
     transformer = None
-    if options.spikformer:
+    if options.spikformer.exists():
         from spikformer import against_pytorch
 
         transformer = against_pytorch(options.spikformer, options.data, shortest)
         if not options.json:
-            print("\nspikformer, ms a sample: " + ", ".join(f"{k} {v:.2f}" for k, v in transformer["ms"].items()))
+            times = ", ".join(f"{name} {ms:.2f}" for name, ms in transformer["ms"].items())
+            print(f"\nspikformer, ms a sample: {times}; same prediction on {transformer['agreement']:.1%} of 64")
     if options.json:
         print(json.dumps({"schema": 1, "machine": asdict(limits), "networks": results, "spikformer": transformer}))
 

@@ -139,10 +139,9 @@ class _Chunk:
             self.result.spikes[name] = totals
             updates = 0 if isinstance(population.neuron, Input) else population.size * self.steps
             self.result.neuron_updates[name] = np.full(self.samples, updates, dtype=np.int64)
-            for projection in self.plan.program.projections:
-                if projection.source == name:
-                    visits = self.plan.fan_out[projection.name].visits(columns, totals)
-                    self.result.synaptic_ops[projection.name] = visits
+            for projection in self.plan.outgoing[name]:
+                visits = self.plan.fan_out[projection.name].visits(columns, totals)
+                self.result.synaptic_ops[projection.name] = visits
         kept = {f"state/{name}/{variable}": trace for variable, trace in traces.items()}
         if f"spikes/{name}" in self.wanted:
             kept[f"spikes/{name}"] = values
@@ -293,10 +292,7 @@ class _Chunk:
 
     def _tiles(self, population: Population) -> Iterator[tuple[slice, slice]]:
         """Samples and steps of each tile: whole samples where several fit, else some steps of one sample."""
-        row = 4 * population.size
-        for projection in self.plan.program.projections:
-            if projection.target == population.name:
-                row += 2 * projection.synapses.n_in
+        row = 4 * population.size + 2 * self.plan.arriving[population.name]
         together = TILE_BYTES // (row * self.steps)
         if together >= 1:
             for b in range(0, self.samples, together):

@@ -138,6 +138,11 @@ class LifEvaluator(Evaluator):
             self.high = self._array(neuron.vth_high)
         else:
             self.high = self._array(neuron.vth if isinstance(neuron, CubaLif) else 2**31 - 1)
+        self.lean = (
+            self.u_keep if self.u_keep.any() else None,
+            self.v_keep if (self.v_keep != DECAY_ONE).any() else None,
+            self.amount if self.reset == "subtract" else None,
+        )
         self.common = (
             not isinstance(neuron, TernaryLif)
             and self.reset in ("zero", "subtract")
@@ -192,9 +197,7 @@ class LifEvaluator(Evaluator):
     ) -> None:
         from ndeploy.sim.kernels_neuron import lif
 
-        u_keep = self.u_keep if self.u_keep.any() else None
-        v_keep = self.v_keep if (self.v_keep != DECAY_ONE).any() else None
-        amount = self.amount if self.reset == "subtract" else None
+        u_keep, v_keep, amount = self.lean
         u, v = state["u"], state["v"]
         factor = sums.dtype.type(scale)
         lif(sums, factor, self.may_wrap, u, u_keep, v, v_keep, self.bias, self.high, amount, spikes, trace_v, events)

@@ -47,10 +47,11 @@ def lif(sums, scale, may_wrap, u, u_keep, v, v_keep, bias, threshold, amount, sp
     """The common case: integrate, compare, reset at once to zero or by an amount.
 
     sums (B, T, N), int32 or float32 of exact integers: the summed synaptic input; the current grows by sums * scale,
-    scale of the same type. may_wrap: None where the current cannot leave its 24 bits, else anything. u, v (B, N) int32: state, changed in place; u_keep, v_keep (N,): decay factors in 1/4096; u_keep None: the current
-    is forgotten; v_keep None: no leak. threshold (N,). amount (N,): subtracted at a reset, None: reset to zero. spikes
-    (B, T, N) int8 and trace_v (B, T, N) int32 (or None) are written. events[0] counts currents that wrapped, events[1]
-    saturated membranes.
+    scale of the same type. may_wrap: None where the current cannot leave its 24 bits, else anything. u, v (B, N)
+    int32: state, changed in place; u_keep, v_keep (N,): decay factors in 1/4096; u_keep None: the current is forgotten;
+    v_keep None: no leak. threshold (N,). amount (N,): subtracted at a reset, None: reset to zero. spikes (B, T, N) int8
+    and trace_v (B, T, N) int32 (or None) are written. events[0] counts currents that wrapped, events[1] saturated
+    membranes.
     """
     samples, steps, size = sums.shape
     for b in range(samples):

@@ -28,12 +28,16 @@ class Plan:
         self.schedule: Schedule = schedule(program)
         self.populations: dict[str, Population] = {p.name: p for p in program.populations}
         self.layout = channels_last(program) if compiled else {p.name: 1 for p in program.populations}
+        self.outgoing = {p.name: [x for x in program.projections if x.source == p.name] for p in program.populations}
+        self.arriving = {
+            p.name: sum(x.synapses.n_in for x in program.projections if x.target == p.name) for p in program.populations
+        }
         self.fan_out = {x.name: FanOut(x.synapses, self.layout[x.source]) for x in program.projections}
         self.contractions = {
             x.name: Contraction(x, self.layout[x.left], self.layout[x.right], self.layout[x.target])
             for x in program.products
         }
-        self._evaluators: dict[tuple[str, type, int | None], Evaluator] = {}
+        self._evaluators: dict[tuple[str, int | None], Evaluator] = {}
         self._operators: dict[tuple[int, bool], Operator] = {}
         self._lock = Lock()
 
@@ -53,9 +57,11 @@ class Plan:
 
     def evaluator(self, population: Population, bound: int | None) -> Evaluator:
         """How the population is updated for inputs of magnitude <= bound (None: not bounded)."""
-        made = evaluator(population, self.layout[population.name], bound)
+        key = population.name, bound
         with self._lock:
-            return self._evaluators.setdefault((population.name, type(made), bound), made)
+            if key not in self._evaluators:
+                self._evaluators[key] = evaluator(population, self.layout[population.name], bound)
+            return self._evaluators[key]
 
     def links(self, target: str, port: str) -> tuple[Link, ...]:
         """Synapses that end on a port."""
