@@ -45,6 +45,8 @@ NAME = "uniform"
 CALIBRATION_SAMPLES = 64
 ROUNDS = 40
 FINE_BITS = 12
+LOWEST_EXPONENT = -8
+"""How far a sum of graded messages is shifted down before its weights get coarser."""
 
 
 def _weighted(lowered: Lowered, population: RealPopulation) -> bool:
@@ -102,12 +104,12 @@ def choose_unit(
                 help="raise --bits, or let the product have a neuron of its own",
             )
         return unit
-    spiking = isinstance(model, DiscreteNeuron) and model.spiking
-    shared = readout and not spiking
     smallest = largest / top * factor
-    if shared or isinstance(model, Accumulate | Join) or not _many_thresholds(request, largest.size):
+    if isinstance(model, DiscreteNeuron) and not model.spiking:
+        return _common_state_unit(model, smallest, population.shape)
+    if isinstance(model, Accumulate | Join) or not _many_thresholds(request, largest.size):
         smallest = np.asarray(smallest.max())
-    if isinstance(model, DiscreteNeuron) and model.spiking:
+    if isinstance(model, DiscreteNeuron):
         level = np.asarray(model.threshold / np.abs(model.input_gain * model.gain))
     elif isinstance(model, Compare):
         level = np.asarray(model.threshold)
@@ -118,6 +120,18 @@ def choose_unit(
     k = np.floor(np.where(level > 0, level, 0) / smallest * (1 + 1e-12))
     tied = np.divide(level, k, out=np.array(smallest, dtype=np.float64), where=k >= 1)
     return np.asarray(tied)
+
+
+def _common_state_unit(model: DiscreteNeuron, smallest: FloatArray, shape: tuple[int, ...]) -> FloatArray:
+    """Units of input that give every membrane of the population the same unit: membranes are compared with one another
+    (readouts) or sent as they are to weights that know one unit."""
+    gain = np.asarray(model.input_gain * model.gain, dtype=np.float64)
+    state = float(np.max(gain * smallest))
+    if gain.ndim == 0 or bool((gain == gain.flat[0]).all()):
+        return np.asarray(state / gain.flat[0])
+    rows = np.broadcast_to(gain, shape).reshape(shape[0], -1)
+    by_channel = bool((rows == rows[:, :1]).all())
+    return np.asarray(state / (rows[:, 0].reshape(-1, *(1,) * (len(shape) - 1)) if by_channel else gain))
 
 
 def _grouped(level: FloatArray, like: FloatArray, shape: tuple[int, ...]) -> FloatArray:
@@ -169,7 +183,9 @@ def _choices(
             factor = factors.get(population.name, 1.0)
             chosen = choose_unit(request, population, units, factor, population.name in readouts)
             fine = fine_exponent(request, population, chosen) - coarser.get(population.name, 0)
-            if fine > 0:
+            if fine < 0:  # the weights keep their bits: what is coarser is the unit that their sum is shifted to
+                chosen = choose_unit(request, population, units, factor * 2.0**-fine, population.name in readouts)
+            if fine:
                 exponent[population.name] = fine
             unit[population.name] = np.asarray(chosen / 2.0 ** max(0, fine))
     return replace(choices, unit=unit, exponent=exponent)
@@ -223,8 +239,11 @@ def quantize(request: Request, progress: Callable[[str], None]) -> Quantised:
             return Quantised(program, choices, _unproved(program, ranges))
         shifts |= new_shifts
         for name, factor in worse.items():
-            if name in choices.exponent:
-                coarser[name] = coarser.get(name, 0) + 1
+            fine = choices.exponent.get(name, 0)
+            room = _room(request, program, name, fine)
+            if room > 0:
+                whole = max(1, int(np.ceil(np.log2(factor))))
+                coarser[name] = coarser.get(name, 0) + min(whole, room)
                 continue
             factors[name] = factors.get(name, 1.0) * max(factor, 1.0 + 1e-6)
     raise RefusedError(
@@ -232,6 +251,21 @@ def quantize(request: Request, progress: Callable[[str], None]) -> Quantised:
         f"population '{next(iter(worse))}' overflows on calibration data at every weight scale tried",
         help="check its threshold and the range of the calibration data",
     )
+
+
+def _room(request: Request, program: Program, name: str, exponent: int) -> int:
+    """By how many powers of two the population's unit can become coarser without touching its weights, from
+    `exponent` down: to 0, or to the target's lowest where messages carry integers.
+
+    Sums of graded messages outgrow the input's width by far; weights of fewer bits would lose more than the low bits
+    of the sum. Binary spikes stay with exponents from 0 up, which chips and Lava compute alike.
+    """
+    fed_by_product = any(q.target == name for q in program.products)
+    graded = any(program.population(p.source).neuron.message.bits > 1 for p in program.projections if p.target == name)
+    if fed_by_product or not graded:
+        return max(0, exponent)
+    low = request.target.widths.weight_exponent_low.value
+    return exponent - (LOWEST_EXPONENT if low is None else max(low, LOWEST_EXPONENT))
 
 
 def _calibration_sample(data: Data | None) -> Data | None:

@@ -215,7 +215,8 @@ class _Machine:
                 if reach:
                     past[name] = [value, *past[name][: reach - 1]]
         found = {name: torch.stack(list_, dim=1).numpy() for name, list_ in values.items()}
-        outputs = {name: v for name, v in found.items() if isinstance(self.network.nodes[name], ir.Output)}
+        # in the network's order, which says which output is the first; `found` is in the order of execution
+        outputs = {name: found[name] for name, node in self.network.nodes.items() if isinstance(node, ir.Output)}
         if not self.trace:
             return ReferenceResult(outputs)
         stacked = {name: torch.stack(list_, dim=1).numpy() for name, list_ in membranes.items()}

@@ -129,6 +129,14 @@ def _scaled(synapses: RealSynapses, scale: FloatArray) -> RealSynapses | None:
     return None
 
 
+def scaled_rows(synapses: RealSynapses, scale: FloatArray) -> RealSynapses:
+    """Rows times `scale` (output shape), in the same layout where it can hold that."""
+    scaled = _scaled(synapses, scale)
+    if scaled is None:
+        scaled = from_matrix(sp.diags_array(scale.reshape(-1)).tocsr() @ to_matrix(synapses))
+    return scaled
+
+
 def _scaled_columns(synapses: RealSynapses, scale: FloatArray) -> RealSynapses | None:
     """Columns times `scale` (input shape), or None where the layout cannot hold it."""
     if isinstance(synapses, RealDense):
@@ -182,9 +190,7 @@ def then(map_: LinearMap, node: Node, name: str, out_shape: tuple[int, ...]) -> 
         unit = bool(map_.unit and (scale == scale.flat[0]).all())
         if map_.synapses is None:
             return replace(map_, out_shape=out_shape, synapses=_diagonal(scale), unit=unit)
-        scaled = _scaled(map_.synapses, scale)
-        if scaled is None:
-            scaled = from_matrix(sp.diags_array(scale.reshape(-1)).tocsr() @ to_matrix(map_.synapses))
+        scaled = scaled_rows(map_.synapses, scale)
         return replace(map_, out_shape=out_shape, synapses=scaled, unit=unit, integer=None)
     synapses, unit = synapses_of(node, name, map_.out_shape)
     integer = node.integer if isinstance(node, Linear | Conv) else None

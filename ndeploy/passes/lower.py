@@ -29,6 +29,7 @@ from ndeploy.ir.lowered import (
 from ndeploy.neurons import Neuron
 from ndeploy.passes import compose
 from ndeploy.passes.compose import LinearMap
+from ndeploy.passes.gains import fold_gains
 from ndeploy.passes.loops import back_edges
 
 NEURONS = (net.Integrator, net.IF, net.LI, net.LIF, net.CubaLI, net.CubaLIF)
@@ -261,7 +262,8 @@ def lower(network: net.Network, steps: int, *, graded: bool) -> Lowered:
         for p in build.projections
     )
     projections = tuple(replace(p, lag=p.lag + 1) if p.target in late else p for p in projections)
-    return Lowered(tuple(build.populations), projections, tuple(build.products), inputs, outputs, network.decode, steps)
+    populations, products = tuple(build.populations), tuple(build.products)
+    return fold_gains(Lowered(populations, projections, products, inputs, outputs, network.decode, steps))
 
 
 def _sees_current_late(population: RealPopulation) -> bool:

@@ -107,6 +107,7 @@ def lif(population: Population) -> Arguments:
         return {**_decays(neuron, population), "vth": UNREACHABLE}
     assert isinstance(neuron, CubaLif)
     _need(neuron.reset == "zero", f"reset '{neuron.reset}', Lava resets to zero")
+    _need(not np.any(neuron.reset_value), "its reset value is not zero, Lava's is")
     _need(not neuron.refractory, "Lava's fixed point has no refractory period")
     return {**_decays(neuron, population), "vth": _mantissa(neuron.vth, population, "vth")}
 
