@@ -183,6 +183,9 @@ class ConvOperator(Operator):
         self.source_layout, self.target_layout = source_layout, target_layout
         self.largest = int(np.abs(conv.weight.astype(np.int64)).reshape(conv.weight.shape[0], -1).sum(axis=1).max())
         self.narrow = bool(conv.weight.min() >= -128 and conv.weight.max() <= 127)
+        # torch 2.13.0's oneDNN kernel returns wrong sums for images one column wide when the strides differ (found by
+        # random convolutions: 35 of 281 such shapes, none of 5,000 others); those go event by event
+        self.trusted = conv.out_shape[2] > 1 or conv.stride[0] == conv.stride[1]
 
     def reach(self, top: int) -> int:
         return self.largest * top
@@ -201,7 +204,7 @@ class ConvOperator(Operator):
         return EventConv(self.conv)
 
     def apply(self, rows: Rows, sent: Sent) -> Rows:
-        usable = self.narrow and machine().int8_conv and 1 <= self.largest < FLOAT32_EXACT
+        usable = self.narrow and self.trusted and machine().int8_conv and 1 <= self.largest < FLOAT32_EXACT
         dense = usable and sent.density >= CONV_EVENTS
         single = rows.dtype == np.int8 and sent.low >= 0 and self.reach(sent.high) < FLOAT32_EXACT
         if dense and single and self.blocked is not None:
