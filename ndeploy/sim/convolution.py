@@ -90,11 +90,11 @@ class BlockedConv:
         side = self.side
         blocks = np.zeros((len(rows), *self.blocks, c * side * side), dtype=np.int8)
         if self.planes:
-            unit = np.uint16 if side == 2 else np.uint32
-            images = rows.view(unit).reshape(len(rows), c, h, w // side)
+            unit: Any = np.uint16 if side == 2 else np.uint32
+            images: Rows = rows.view(unit).reshape(len(rows), c, h, w // side)
             blocks_of_planes(images, self.first, blocks.view(unit))
         else:
-            wide = np.uint64 if side * c % 8 == 0 else np.uint8
+            wide: Any = np.uint64 if side * c % 8 == 0 else np.uint8
             images = rows.view(wide).reshape(len(rows), h, w // side, -1)
             blocks_of_pixels(images, self.first, side, blocks.view(wide).reshape(len(rows), *self.blocks, side, -1))
         return self.plain.apply(blocks.reshape(len(rows), -1))
