@@ -83,6 +83,7 @@ def test_compare_is_a_lif_where_its_membrane_is_gone_after_a_step(session: Sessi
 OWN: dict[str, Neuron] = {
     "reset by subtraction": CubaLif(4095, 20, 64 * 90, reset="subtract", reset_amount=64 * 90),
     "delayed reset": CubaLif(4095, 20, 64 * 90, reset="subtract-next", reset_amount=64 * 90),
+    "reset to another value": CubaLif(4095, 20, 64 * 90, reset_value=-64 * 30),
     "no reset": CubaLif(4095, 200, 64 * 90, reset="none"),
     "refractory": CubaLif(4095, 20, 64 * 20, refractory=2),
     "threshold between multiples of 64": CubaLif(4095, 20, 64 * 90 - 1),

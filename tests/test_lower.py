@@ -99,6 +99,36 @@ NETWORKS = {
         ("m", lif((2, 2, 2), 0.3)),
         ("out", net.Output((2, 2, 2))),
     ),
+    "delays of every element": chain(
+        ("in", net.Input((3,))),
+        ("d", net.Delay(np.array([3.0, 0.0, 1.0]))),
+        ("w", net.Linear(weights(4, 3))),
+        ("n", lif((4,), 0.2)),
+        ("e", net.Delay(np.array([0.0, 2.0, 0.0, 1.0]))),
+        ("m", lif((4,), 0.2)),
+        ("out", net.Output((4,))),
+    ),
+    "gains below zero and zero": chain(
+        IMAGE,
+        ("c", net.Conv(weights(2, 2, 1, 1), weights(2))),
+        ("n", replace(lif((2, 6, 5), 0.3), r=np.broadcast_to(np.array([[[-2.0]], [[0.0]]]), (2, 6, 5)))),
+        ("f", net.Flatten((2, 6, 5))),
+        ("w", net.Linear(weights(4, 60), weights(4))),
+        ("m", replace(cuba(4), w_in=np.array([2.0, -1.0, 0.0, -3.0]), v_leak=np.full(4, 0.1))),
+        ("v", net.Linear(weights(3, 4))),
+        ("o", net.LI(4 * np.ones(3), np.array([1.0, -1.0, 0.0]), 0.1 * np.ones(3))),
+        ("out", net.Output((3,))),
+    ),
+    "joined": chain(
+        ("in", net.Input((3,))),
+        ("w", net.Linear(weights(3, 3))),
+        ("n", lif((3,), 0.2)),
+        ("j", net.Scale(np.ones(3))),
+        ("v", net.Linear(weights(4, 3), weights(4))),
+        ("m", lif((4,), 0.2)),
+        ("out", net.Output((4,))),
+        extra=(("in", "j"),),
+    ),
 }
 NETWORKS["recurrent"] = replace(
     NETWORKS["recurrent"], nodes={**NETWORKS["recurrent"].nodes, "r": net.Linear(weights(4, 4), weights(4))}
@@ -135,16 +165,24 @@ def test_weights_stay_shared_where_nothing_forces_them_apart():
     assert isinstance(lowered.projections[0].synapses, RealConv)
 
 
-def test_uneven_delays_are_refused_by_name():
+def test_uneven_delays_store_every_synapse_once():
+    lowered = lower(NETWORKS["delays of every element"], STEPS, graded=True)
+    delayed = [p for p in lowered.projections if p.target == "n"]
+    assert {p.lag for p in delayed} == {0, 1, 3}
+    assert sum(p.synapses.weight.size for p in delayed) == 4 * 3
+
+
+def test_uneven_delays_that_close_a_loop_within_a_step_are_refused_by_name():
     network = chain(
         ("in", net.Input((2,))),
-        ("d", net.Delay(np.array([1.0, 2.0]))),
-        ("w", net.Linear(np.ones((1, 2)))),
-        ("n", lif((1,))),
-        ("out", net.Output((1,))),
+        ("w", net.Linear(np.ones((2, 2)))),
+        ("n", lif((2,))),
+        ("out", net.Output((2,))),
+        extra=(("n", "d"), ("d", "r"), ("r", "n")),
     )
-    with pytest.raises(RefusedError, match="'d'"):
-        lower(network, STEPS, graded=True)
+    nodes = {**network.nodes, "d": net.Delay(np.array([0.0, 2.0])), "r": net.Linear(np.ones((2, 2)))}
+    with pytest.raises(RefusedError, match=r"'r\.d\.delay0' closes a loop"):
+        lower(replace(network, nodes=nodes), STEPS, graded=True)
 
 
 def test_a_pool_of_a_linear_node_is_refused_by_name():

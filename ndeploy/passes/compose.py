@@ -105,6 +105,10 @@ def from_matrix(matrix: sp.csr_array) -> RealSynapses:
     """Dense where at least 30 % of the entries are there, else sparse."""
     if matrix.nnz >= 0.3 * math.prod(matrix.shape):
         return RealDense(matrix.toarray())
+    return _sparse(matrix)
+
+
+def _sparse(matrix: sp.csr_array) -> RealSparse:
     coo = matrix.tocoo()
     target, source = coo.coords
     order = np.lexsort((source, target))
@@ -115,6 +119,13 @@ def from_matrix(matrix: sp.csr_array) -> RealSynapses:
         int(matrix.shape[1]),
         int(matrix.shape[0]),
     )
+
+
+def without_zeros(synapses: RealSynapses) -> RealSparse:
+    """Only the synapses that have a weight: a synapse that is not stored is not visited."""
+    matrix = to_matrix(synapses)
+    matrix.eliminate_zeros()
+    return _sparse(matrix)
 
 
 def _scaled(synapses: RealSynapses, scale: FloatArray) -> RealSynapses | None:

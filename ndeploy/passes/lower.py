@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -40,11 +39,15 @@ class _Build:
     """What the walk collects."""
 
     network: net.Network
-    shapes: Mapping[str, tuple[int, ...]]
+    shapes: dict[str, tuple[int, ...]]
     carriers: dict[str, Model]
+    nodes: dict[str, net.Node]
+    """Of the network, and a mask for each value of a delay that differs between elements."""
     populations: list[RealPopulation] = field(default_factory=list)
     projections: list[RealProjection] = field(default_factory=list)
     products: list[RealProduct] = field(default_factory=list)
+    split: set[str] = field(default_factory=set)
+    """Projections that hold the elements of one delay of several."""
 
 
 def _is_ones(node: net.Node) -> bool:
@@ -76,7 +79,8 @@ def _model(network: net.Network, name: str, graded: bool) -> Model | None:
         return Or()
     consumers = _consumers(network, name)
     if _is_ones(node) and len(network.sources(name)) > 1:
-        return Join()
+        # without graded messages the branches' synapses end side by side on what follows
+        return Join() if graded else None
     if isinstance(node, net.Product):
         direct = len(consumers) == 1 and isinstance(consumers[0], NEURONS) and consumers[0] is _only(network, name)
         return None if direct else Join()
@@ -91,15 +95,21 @@ def _only(network: net.Network, name: str) -> net.Node | None:
     return network.nodes[targets[0]] if len(targets) == 1 else None
 
 
-def _steps_of_delay(network: net.Network, name: str, node: net.Delay) -> int:
-    steps = delay_steps(node, network.semantics, name)
-    if (steps != steps.flat[0]).any():
-        raise RefusedError(
-            "ND201",
-            f"node '{name}': delays differ between elements ({int(steps.min())} to {int(steps.max())} steps)",
-            help="use one delay a node; split the node by delay",
-        )
-    return int(steps.flat[0])
+def _delayed(build: _Build, name: str, node: net.Delay, path: _Path) -> list[_Path]:
+    """The ways through a Delay node: one or, where elements differ, one for each delay with a mask of its elements."""
+    steps = delay_steps(node, build.network.semantics, name)
+    if (steps == steps.flat[0]).all():
+        return [replace(path, lag=path.lag + int(steps.flat[0]))]
+    steps = np.broadcast_to(steps, build.shapes[name])
+    ways = []
+    for d in np.unique(steps).tolist():
+        mask = f"{name}.delay{d}"
+        while mask in build.network.nodes:
+            mask += "'"
+        build.nodes[mask] = net.Scale((steps == d).astype(np.float64))
+        build.shapes[mask] = build.shapes[name]
+        ways.append(_Path((mask, *path.nodes), path.lag + d, (*path.masks, mask)))
+    return ways
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,6 +118,7 @@ class _Path:
 
     nodes: tuple[str, ...] = ()
     lag: int = 0
+    masks: tuple[str, ...] = ()
 
 
 def _walk(build: _Build, target: str, name: str, path: _Path, bias: list[FloatArray]) -> None:
@@ -127,9 +138,10 @@ def _walk(build: _Build, target: str, name: str, path: _Path, bias: list[FloatAr
         build.products.append(_product(build, name, node, target))
         return
     if isinstance(node, net.Delay):
-        path = _Path(path.nodes, path.lag + _steps_of_delay(network, name, node))
+        ways = _delayed(build, name, node, path)
     else:
-        path = _Path((name, *path.nodes), path.lag)
+        path = replace(path, nodes=(name, *path.nodes))
+        ways = [path]
     own = getattr(node, "bias", None)
     if own is not None and np.any(own):
         if path.lag:
@@ -144,21 +156,22 @@ def _walk(build: _Build, target: str, name: str, path: _Path, bias: list[FloatAr
     sources = network.sources(name)
     if not sources:
         raise RefusedError("ND202", f"node '{name}' has no input", help="connect it, or remove it from the graph")
-    for source in sources:
-        _walk(build, target, source, path, bias)
+    for way in ways:
+        for source in sources:
+            _walk(build, target, source, way, bias)
 
 
 def _through(build: _Build, nodes: tuple[str, ...], value: FloatArray, shape: tuple[int, ...]) -> FloatArray:
     map_ = compose.identity(shape)
     for name in nodes:
-        map_ = compose.then(map_, build.network.nodes[name], name, build.shapes[name])
+        map_ = compose.then(map_, build.nodes[name], name, build.shapes[name])
     return compose.apply(map_.synapses, value).reshape(-1)
 
 
 def _map(build: _Build, source: str, nodes: tuple[str, ...]) -> LinearMap:
     map_ = compose.identity(build.shapes[source])
     for name in nodes:
-        map_ = compose.then(map_, build.network.nodes[name], name, build.shapes[name])
+        map_ = compose.then(map_, build.nodes[name], name, build.shapes[name])
     return map_
 
 
@@ -169,11 +182,17 @@ def _project(build: _Build, source: str, target: str, path: _Path) -> None:
     if synapses is None:
         index = np.arange(size, dtype=np.int64)
         synapses = RealSparse(np.ones(size), index, index, size, size)
+    if path.masks:
+        synapses = compose.without_zeros(synapses)
+        if not synapses.weight.size:
+            return
     taken = {p.name for p in build.projections}
-    base = path.nodes[-1] if path.nodes else f"{source}->{target}"
+    base = ".".join([*(n for n in path.nodes[-1:] if n not in path.masks), *path.masks]) or f"{source}->{target}"
     name = base if base not in taken else f"{source}->{base}"
     while name in taken:
         name += "'"
+    if path.masks:
+        build.split.add(name)
     delays = map_.integer.delays if map_.integer else None
     build.projections.append(RealProjection(name, source, target, synapses, path.lag, delays, map_.unit, map_.integer))
 
@@ -182,7 +201,7 @@ def _operand(build: _Build, product: str, name: str) -> str:
     """The population an operand's messages come from, seen through reshapes."""
     while name not in build.carriers:
         node = build.network.nodes[name]
-        if not isinstance(node, net.Flatten) and not _is_ones(node):
+        if len(build.network.sources(name)) != 1 or not (isinstance(node, net.Flatten) or _is_ones(node)):
             raise RefusedError(
                 "ND201",
                 f"product '{product}': its operand '{name}' ({type(node).__name__}) is no population",
@@ -231,7 +250,7 @@ def lower(network: net.Network, steps: int, *, graded: bool) -> Lowered:
         model = _model(network, name, graded)
         if model is not None:
             carriers[name] = model
-    build = _Build(network, shapes, carriers)
+    build = _Build(network, shapes, carriers, dict(network.nodes))
     output_names = [n for n, node in network.nodes.items() if isinstance(node, net.Output)]
     outputs = tuple(_outputs(build, name) for name in output_names)
     if not outputs:
@@ -253,6 +272,13 @@ def lower(network: net.Network, steps: int, *, graded: bool) -> Lowered:
         build.populations.append(RealPopulation(name, shape, model, total))
     inputs = tuple(name for name, model in build.carriers.items() if isinstance(model, Source))
     lagged = back_edges(build.populations, build.projections, build.products, inputs)
+    if lagged & build.split:
+        raise RefusedError(
+            "ND201",
+            f"projection '{min(lagged & build.split)}' closes a loop through a Delay node whose delays differ and some "
+            "of which are 0",
+            help="give every element of that node a delay of at least one step",
+        )
     extra = network.semantics.recurrent_delay
     late = {p.name for p in build.populations if _sees_current_late(p)}
     projections = tuple(
