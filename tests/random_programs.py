@@ -9,7 +9,6 @@ no products, no bias that would act before a population's first update on neuron
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -102,13 +101,12 @@ class _Builder:
         return self.rng.integers(low, high + 1, size=(shape[0], *([1] * (len(shape) - 1))))
 
     def sources(self) -> list[Population]:
-        return [p for p in self.populations if p.neuron.message.bits]
+        """Populations that send, and nothing too large to go on with."""
+        return [p for p in self.populations if p.neuron.message.bits and self.magnitude[p.name] <= self.limit]
 
     def add(self, population: Population, magnitude: int) -> None:
         self.populations.append(population)
         self.magnitude[population.name] = magnitude
-
-    # -- synapses -------------------------------------------------------------------------------------------------
 
     def weights(self, shape: tuple[int, ...], bits: int, sign: str) -> np.ndarray[Any, Any]:
         low, high = weight_range(bits, sign)
@@ -144,12 +142,9 @@ class _Builder:
     ) -> None:
         """Add a projection; magnitude of what it adds is recorded in `incoming`."""
         graded = target.neuron.kind in GRADED
+        exponent = self.integer(-2, 1) if graded else self.choice((0, 0, -2, -1, 1, 3, 6))
         if self.native and isinstance(synapses, Conv):
             exponent = 0
-        elif graded:
-            exponent = self.integer(-2, 1)
-        else:
-            exponent = self.choice((0, 0, -2, -1, 1, 3, 6))
         slack = self.integer(0, self.period - 1) if self.chance() else 0
         delay = delay_for(lag, source.offset, target.offset, self.period, slack)
         delays = None
@@ -171,8 +166,6 @@ class _Builder:
             return self.integer(1, 8), "excitatory"
         sign = self.choice(("mixed", "mixed", "excitatory", "inhibitory"))
         return (self.integer(1, 3) if kind in GRADED else self.integer(1, 8)), sign
-
-    # -- neurons --------------------------------------------------------------------------------------------------
 
     def bias(self, shape: tuple[int, ...]) -> int | IntArray:
         if self.chance():
@@ -287,12 +280,9 @@ def _add_projected(b: _Builder, index: int) -> None:
         port = b.choice(neuron.ports)
         b.connect(other, target, b.synapses(other, target.size, bits, sign), bits, sign, port, b.choice((0, 0, 1, 2)))
     magnitude = b.reach(target.name, neuron)
-    if magnitude > b.limit:
-        # too large to go on: the population stays, but sends to nobody (it is not offered as a source)
-        b.populations.append(target)
-        b.magnitude[target.name] = magnitude
-        return
     b.add(target, magnitude)
+    if magnitude > b.limit:
+        return
     if kind in SPIKING and neuron.message.bits and not (b.native and kind == "compare") and b.chance():
         bits, sign = b.width(kind)
         b.connect(target, target, b.synapses(target, target.size, bits, sign), bits, sign, "in", b.integer(1, 2))
@@ -361,12 +351,12 @@ def _add_product(b: _Builder, index: int) -> None:
 
 def _has_lag(b: _Builder) -> bool:
     offset = {p.name: p.offset for p in b.populations}
-    longest = [
-        lag_of(offset[e.source], e.delay + (0 if e.delays is None else int(e.delays.max())), offset[e.target], b.period)
-        for e in b.projections
+    edges = [
+        (offset[x.source], x.delay + (0 if x.delays is None else int(x.delays.max())), offset[x.target])
+        for x in b.projections
     ]
-    longest += [lag_of(max(offset[e.left], offset[e.right]), e.delay, offset[e.target], b.period) for e in b.products]
-    return any(lag > 0 for lag in longest)
+    edges += [(max(offset[x.left], offset[x.right]), x.delay, offset[x.target]) for x in b.products]
+    return any(lag_of(*edge, b.period) > 0 for edge in edges)
 
 
 @st.composite
@@ -399,9 +389,9 @@ def messages_for(program: Program, samples: int, rng: np.random.Generator, densi
         population = program.population(port.population)
         shape = (samples, program.steps, *population.shape)
         payload = population.neuron.message
-        value = rng.integers(payload.low, payload.high + 1, size=shape)
-        if math.prod(shape) and payload.bits == 1:
-            value = np.ones(shape, dtype=np.int64)
+        value = (
+            rng.integers(payload.low, payload.high + 1, size=shape) if payload.bits > 1 else np.ones(shape, np.int64)
+        )
         found[population.name] = np.where(rng.random(shape) < density, value, 0)
     return found
 
