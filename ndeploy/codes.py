@@ -151,6 +151,10 @@ CODES: dict[str, Code] = {
     "ND501": Code("bad data file", "The data is not an .npz with an array `x`, or cannot be read."),
     "ND502": Code("data does not match the network", "The array's shape or type is not what the network takes."),
     "ND503": Code("empty data", "The data holds no samples: the first axis of x counts them and has length zero."),
+    "ND504": Code(
+        "input values clipped",
+        "Values of the data lie outside what the compiled input carries and were clipped to it (a warning).",
+    ),
     # -- 6xx runners and Lava --------------------------------------------------------------------------------------
     "ND601": Code("unknown runner", "Runners are sim, oracle, and what the files in targets/ bring, such as lava."),
     "ND602": Code("no such interpreter", "The interpreter named for the Lava worker is no executable Python."),

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from ndeploy.errors import UsageError
 from ndeploy.fixed import IntArray
+from ndeploy.ir.diagnostic import Diagnostic
 from ndeploy.ir.program import InputPort, Program
 
 
@@ -66,6 +67,34 @@ def encode(program: Program, x: npt.NDArray[np.generic], x_scale: float = 1.0) -
         value = _payload(program, port, part, x_scale)
         messages[port.population] = value if sequence else np.repeat(value[:, None], program.steps, axis=1)
     return messages
+
+
+def clipped(program: Program, x: npt.NDArray[np.generic], x_scale: float = 1.0) -> tuple[Diagnostic, ...]:
+    """A warning for every input with values that `encode` clips: a wrong x_scale, or data unlike the calibration's."""
+    flat = x.reshape(len(x), -1, sum(math.prod(shape) for shape in _input_shapes(program)))
+    first = 0
+    found = []
+    for port, own in zip(program.inputs, _input_shapes(program), strict=True):
+        part = flat[..., first : first + math.prod(own)]
+        first += math.prod(own)
+        message = program.population(port.population).neuron.message
+        factor = x_scale / port.scale
+        # what rounds into the payload is not clipped
+        low, high = (message.low - 0.5) / factor, (message.high + 0.5) / factor
+        if part.min() >= low and part.max() <= high:
+            continue
+        values = part.astype(np.float64)
+        share = float(((values < low) | (values > high)).mean())
+        found.append(
+            Diagnostic(
+                "ND504",
+                f"input '{port.population}': {100 * share:.3g} % of the values of x are clipped; they range from "
+                f"{float(part.min()):g} to {float(part.max()):g}, the compiled input carries "
+                f"{message.low / factor:g} to {message.high / factor:g}",
+                "store the x_scale that belongs to x, or compile with calibration data that cover the range",
+            )
+        )
+    return tuple(found)
 
 
 def _payload(program: Program, port: InputPort, x: npt.NDArray[np.generic], x_scale: float) -> IntArray:

@@ -17,6 +17,10 @@ from hypothesis.extra import numpy as hnp
 from ndeploy import data
 from ndeploy.errors import UsageError
 
+from . import small_artifact
+from .cli_runner import call
+from .small_artifact import X
+
 
 def saved(path: Path, **arrays: Any) -> Path:
     np.savez_compressed(path, **arrays)
@@ -126,3 +130,15 @@ def test_damage_never_escapes_the_error_tree(tmp_path_factory: pytest.TempPathFa
     path.write_bytes(content[: draw.draw(st.integers(0, len(content)))])
     with contextlib.suppress(UsageError):
         data.load(path)
+
+
+@pytest.mark.parametrize("command", [("run",), ("verify", "--against", "oracle")])
+@pytest.mark.parametrize(("x", "clipped"), [(X, ""), (X * 0.9, ""), (X * 255, "50 %"), (X - 1.0, "50 %")])
+def test_values_that_the_compiled_input_cannot_carry_are_named(
+    command: tuple[str, ...], x: Any, clipped: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model, _ = small_artifact.write(tmp_path)
+    done = call(capsys, command[0], model, "--data", saved(tmp_path / "d.npz", x=x), *command[1:])
+    assert done.code == 0
+    assert ("ND504" in done.err) == bool(clipped)
+    assert clipped in done.err

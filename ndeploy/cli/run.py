@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ndeploy.cli import console, options
+from ndeploy.cli import console, guard, options
 
 if TYPE_CHECKING:
     from ndeploy.evaluate import Evaluation
@@ -36,6 +36,7 @@ def run_command(
     from ndeploy import artifact as artifacts
     from ndeploy import atomic, runners
     from ndeploy import data as samples
+    from ndeploy.decode import clipped
     from ndeploy.evaluate import evaluate
 
     if output is not None:
@@ -48,6 +49,8 @@ def run_command(
         )
         given = samples.load(data, limit)
         evaluation = evaluate(loaded.program, given, chosen, told, batch=batch, trace=trace)
+    for diagnostic in clipped(loaded.program, given.x, given.x_scale):
+        guard.show_diagnostic(diagnostic)
     if output is not None:
         _write(output, loaded.program, evaluation, trace)
     if json:

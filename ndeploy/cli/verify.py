@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ndeploy.cli import console, options
+from ndeploy.cli import console, guard, options
 
 if TYPE_CHECKING:
     from ndeploy.verify import Verification
@@ -32,6 +32,7 @@ def verify_command(
     from ndeploy import artifact as artifacts
     from ndeploy import data as samples
     from ndeploy import runners
+    from ndeploy.decode import clipped
     from ndeploy.verify import verify
 
     pair = {reference: runners.find(reference), against: runners.find(against)}
@@ -42,6 +43,8 @@ def verify_command(
             lava_python=lava_python, lava_mode=lava_mode, time_limit=time_limit, threads=threads, progress=progress
         )
         verification = verify(loaded.program, given, pair, told)
+    for diagnostic in clipped(loaded.program, given.x, given.x_scale):
+        guard.show_diagnostic(diagnostic)
     runner = pair[against]
     parts = runner.describe(loaded.program, told) if isinstance(runner, runners.Describes) else ()
     if json:
