@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 from lava.magma.core.decorator import implements
+from lava.magma.core.model.py.type import LavaPyType
 from lava.magma.core.process.ports.ports import InPort, OutPort
 from lava.proc.conv.models import PyConvModelFixed
 from lava.proc.conv.process import Conv
@@ -66,6 +67,13 @@ class _UnboundConv(PyConvModelFixed):
     """Lava's fixed-point Conv model, free to be bound to another process class."""
 
     implements_process = None
+
+    # Lava declares int8, to which numpy 2 cannot add the 128 pixels or more of an image's side
+    kernel_size = LavaPyType(np.ndarray, np.int32)
+    stride = LavaPyType(np.ndarray, np.int32)
+    padding = LavaPyType(np.ndarray, np.int32)
+    dilation = LavaPyType(np.ndarray, np.int32)
+    groups = LavaPyType(np.ndarray, np.int32)
 
 
 class _ConvLayout(_UnboundConv):
