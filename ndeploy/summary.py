@@ -11,8 +11,9 @@ from ndeploy.realise import realise
 
 @dataclass(frozen=True)
 class Summary:
-    """parameters: stored weights, shared ones once. weight_bits_mean: over parameters, 0 without any.
-    weight_memory_bytes: their mantissas alone, without the indices a chip stores beside them. synapses: shared weights
+    """parameters: trained weights, shared ones once. weight_bits_mean: over parameters, 0 without any.
+    weight_memory_bytes: the mantissas of all stored weights, the constant ones of pools, joins and skips included, but
+    not the indices a chip stores beside them. synapses: shared weights
     at every place they are used; products' unit weights included, as in neurons their own."""
 
     populations: int
@@ -28,8 +29,9 @@ class Summary:
 
 def summarise(program: Program) -> Summary:
     """Count."""
-    parameters = sum(p.synapses.weight.size for p in program.projections)
-    bits = sum(p.synapses.weight.size * p.weight_bits for p in program.projections)
+    trained = [p for p in program.projections if not p.unit]
+    parameters = sum(p.synapses.weight.size for p in trained)
+    stored = sum(p.synapses.weight.size * p.weight_bits for p in program.projections)
     realised = {product.name: realise(product) for product in program.products}
     return Summary(
         populations=len(program.populations),
@@ -38,7 +40,9 @@ def summarise(program: Program) -> Summary:
         products=len(program.products),
         synapses=sum(p.synapses.count() for p in program.projections) + sum(r.synapses for r in realised.values()),
         parameters=parameters,
-        weight_bits_mean=bits / parameters if parameters else 0.0,
-        weight_memory_bytes=math.ceil(bits / 8),
+        weight_bits_mean=sum(p.synapses.weight.size * p.weight_bits for p in trained) / parameters
+        if parameters
+        else 0.0,
+        weight_memory_bytes=math.ceil(stored / 8),
         chip_steps_per_sample=program.chip_steps_per_sample,
     )

@@ -48,6 +48,7 @@ class Projection:
     A message m sent at chip step t adds shift(W m, exponent) to the target's input at chip step t + delay.
     delays: extra chip steps per synapse, in the layout of synapses.weight; the shift applies to each delay's sum.
     weight_bits: width of the stored mantissas, signed for sign "mixed", magnitude for "excitatory" / "inhibitory".
+    unit: the weights are one constant that nobody trained (pools, joins, skips); stored all the same.
     """
 
     name: str
@@ -62,6 +63,7 @@ class Projection:
     sign: str = "mixed"
     scale: Scale = 1.0
     origin: str = ""
+    unit: bool = False
 
 
 @dataclass(frozen=True, eq=False)

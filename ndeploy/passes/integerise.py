@@ -288,6 +288,7 @@ def _projection(
         "delay": schedule.delay[p.name],
         "delays": delays,
         "origin": p.name,
+        "unit": p.unit,
     }
     if p.integer is not None:
         weight = np.rint(p.synapses.weight).astype(np.int16)

@@ -25,7 +25,7 @@ def report(artifact: Artifact) -> list[RenderableType]:
         "time": f"{style.many(program.steps, 'model step')} of {style.many(program.period, 'chip step')}, "
         f"{program.mode}: {style.many(program.chip_steps_per_sample, 'chip step')} a sample",
         "size": f"{style.si(summary.neurons)} neurons, {style.si(summary.synapses)} synapses, "
-        f"{style.si(summary.parameters)} weights of {summary.weight_bits_mean:.2f} bits "
+        f"{style.si(summary.parameters)} trained weights of {summary.weight_bits_mean:.2f} bits "
         f"({style.size_in_bytes(summary.weight_memory_bytes)})",
         "source": _source(artifact.meta.get("source", {})),
     }

@@ -21,8 +21,8 @@ def report(path: Path, digest: str, made: Artifact) -> list[RenderableType]:
         "network": f"{program.name} ({made.meta['family'] or 'no known family'})",
         "program": f"{summary.populations} populations, {style.si(summary.neurons)} neurons, "
         f"{style.si(summary.synapses)} synapses",
-        "weights": f"{style.si(summary.parameters)} of {summary.weight_bits_mean:.2f} bits: "
-        f"{style.size_in_bytes(summary.weight_memory_bytes)}",
+        "weights": f"{style.si(summary.parameters)} trained, of {summary.weight_bits_mean:.2f} bits: "
+        f"{style.size_in_bytes(summary.weight_memory_bytes)} with the constant ones of pools and joins",
         "time": f"{style.many(program.steps, 'model step')} of {style.many(program.period, 'chip step')}, "
         f"{program.mode}: {style.many(summary.chip_steps_per_sample, 'chip step')} a sample",
         "on the chip": _placed(made),
