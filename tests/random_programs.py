@@ -218,7 +218,10 @@ class _Builder:
         if kind == "sigma-delta":
             bias = 0 if self.native and offset else self.parameter(-8, 8, shape)
             return SigmaDelta(vth, bias, self.chance(), spike_exp, state_exp, cum_error)
-        return ProductNeuron(self.integer(1, 12), self.chance(), self.integer(0, 3), self.choice((0, 0, 2)))
+        # a payload of one bit that overflows is cast to bool by Lava, where the oracle counts the overflow
+        return ProductNeuron(
+            self.integer(2 if self.native else 1, 12), self.chance(), self.integer(0, 3), self.choice((0, 0, 2))
+        )
 
     def reach(self, name: str, neuron: Neuron) -> int:
         """Bound on |message| of a population from what may arrive in one update."""
