@@ -37,10 +37,8 @@ Case = tuple[Program, dict[str, IntArray]]
 
 SPIKING = ("cuba-lif", "cuba-lif", "cuba-lif", "cuba-li", "ternary-lif", "compare")
 GRADED = ("relay", "sigma", "delta", "sigma-delta", "product")
-LIMIT = 2**40
-"""No message or input may grow past this, so that 64-bit sums never wrap."""
-NATIVE_LIMIT = 2**22
-"""Lava keeps payloads and sums in 32 bits."""
+LIMITS = {False: 2**40, True: 2**22}
+"""By `native`: no message grows past this, so that 64-bit sums never wrap, and Lava's 32-bit ones neither."""
 
 
 def lag_of(source_offset: int, delay: int, target_offset: int, period: int) -> int:
@@ -78,10 +76,6 @@ class _Builder:
     magnitude: dict[str, int] = field(default_factory=dict)
     incoming: dict[str, int] = field(default_factory=dict)
 
-    @property
-    def limit(self) -> int:
-        return NATIVE_LIMIT if self.native else LIMIT
-
     def integer(self, low: int, high: int) -> int:
         return int(self.draw(st.integers(low, high)))
 
@@ -102,7 +96,7 @@ class _Builder:
 
     def sources(self) -> list[Population]:
         """Populations that send, and nothing too large to go on with."""
-        return [p for p in self.populations if p.neuron.message.bits and self.magnitude[p.name] <= self.limit]
+        return [p for p in self.populations if p.neuron.message.bits and self.magnitude[p.name] <= LIMITS[self.native]]
 
     def add(self, population: Population, magnitude: int) -> None:
         self.populations.append(population)
@@ -259,8 +253,7 @@ def _add_projected(b: _Builder, index: int) -> None:
     if b.native and kind == "compare":
         usable = [p for p in usable if not p.neuron.message.signed and p.neuron.kind != "relay"]
     if kind in GRADED:
-        room = 2**8 if kind == "product" else 2**10
-        usable = [p for p in usable if b.magnitude[p.name] <= room]
+        usable = [p for p in usable if b.magnitude[p.name] <= (2**8 if kind == "product" else 2**10)]
     if not usable:
         kind, usable = "cuba-lif", b.sources()
     first = b.choice(usable)
@@ -271,8 +264,7 @@ def _add_projected(b: _Builder, index: int) -> None:
     offset = first.offset + b.integer(1, 3) if lag == 0 else b.integer(0, first.offset + 2)
     neuron = b.neuron(kind, shape, offset)
     target = Population(f"{kind}{index}", shape, neuron, offset)
-    port = neuron.ports[0]
-    b.connect(first, target, conv or b.synapses(first, target.size, bits, sign), bits, sign, port, lag)
+    b.connect(first, target, conv or b.synapses(first, target.size, bits, sign), bits, sign, neuron.ports[0], lag)
     for port in neuron.ports[1:]:
         other = b.choice(usable)
         bits, sign = b.width(kind)
@@ -284,7 +276,7 @@ def _add_projected(b: _Builder, index: int) -> None:
         b.connect(other, target, b.synapses(other, target.size, bits, sign), bits, sign, port, b.choice((0, 0, 1, 2)))
     magnitude = b.reach(target.name, neuron)
     b.add(target, magnitude)
-    if magnitude > b.limit:
+    if magnitude > LIMITS[b.native]:
         return
     if kind in SPIKING and neuron.message.bits and not (b.native and kind == "compare") and b.chance():
         bits, sign = b.width(kind)
