@@ -115,8 +115,9 @@ def choose_unit(
         level = np.asarray(model.threshold)
     else:
         return smallest
+    highest = -_grouped(-level, smallest, population.shape)
     level = _grouped(level, smallest, population.shape)
-    smallest = np.maximum(smallest, level / INPUT_MAX)  # the threshold must fit the state
+    smallest = np.maximum(smallest, highest / INPUT_MAX)  # every threshold must fit the state
     k = np.floor(np.where(level > 0, level, 0) / smallest * (1 + 1e-12))
     tied = np.divide(level, k, out=np.array(smallest, dtype=np.float64), where=k >= 1)
     return np.asarray(tied)

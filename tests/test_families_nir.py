@@ -252,3 +252,13 @@ def test_a_residual_join_needs_no_graded_messages(tmp_path: Path) -> None:
     x = events(6, 20, 16)
     compiled = build(tmp_path, graph, x, target="loihi1")
     assert max(wrong_spikes(compiled, x).values()) < 0.25
+
+
+def test_a_neuron_that_hardly_sees_its_input_shares_a_channel_with_others(tmp_path: Path) -> None:
+    """Its threshold is thousands of times what its channel's others need, and must fit the state as theirs do."""
+    r = full((3, 6, 6), 1.0)
+    r[1, 2, 3] = 1e-4
+    neuron = nir.LIF(full(r.shape, 3e-4), r, 0 * r, full(r.shape, 1.0), 0 * r)
+    graph = chain((2, 6, 6), (3, 6, 6), nir.Conv2d((6, 6), weights(3, 2, 3, 3), 1, 1, 1, 1, full(3, 0)), neuron)
+    x = events(4, 10, 2, 6, 6)
+    assert wrong_spikes(build(tmp_path, graph, x), x)["n1"] < 0.1
