@@ -39,6 +39,7 @@ class Choices:
     of its weight, where a method rounds otherwise than to nearest. shift: by readout population, the alignment of its
     input to its state where it is not 6. exponent: by population, how many units of synaptic input (as a power of two)
     one unit of its projections' mantissas is worth: room for biases and decays that are finer than the weights.
+    own_exponent: by projection, what is added to its population's.
     """
 
     inputs: Mapping[str, InputCoding]
@@ -47,6 +48,7 @@ class Choices:
     weights: Mapping[str, npt.NDArray[np.int16]] = field(default_factory=dict)
     shift: Mapping[str, int] = field(default_factory=dict)
     exponent: Mapping[str, int] = field(default_factory=dict)
+    own_exponent: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)

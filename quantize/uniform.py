@@ -5,7 +5,7 @@ its largest weight, enlarged to s = theta / (G k) with k an integer: the thresho
 with it are exact (facts: Spikformer, 0 of 4e6 mismatches). Units are per channel (convolutions) or per neuron (dense)
 where the target can hold that many thresholds, per population otherwise, and always per population for readouts, whose
 neurons are compared with one another. Where a range is exceeded, by proof for inputs of known width, on calibration
-data otherwise, the unit of that population is made coarser until it is not.
+data with a margin of two otherwise, the unit of that population is made coarser until it is not.
 """
 
 from __future__ import annotations
@@ -37,6 +37,7 @@ from ndeploy.neurons import CubaLi, CubaLif
 from ndeploy.passes.fields import fit_fields
 from ndeploy.passes.inputs import input_coding
 from ndeploy.passes.integerise import INPUT_MAX, integerise, message_units
+from ndeploy.passes.margin import with_margin
 from ndeploy.passes.order import topological
 from ndeploy.passes.ranges import Range, input_ranges
 from ndeploy.quantizer import Choices, Quantised, Request
@@ -45,6 +46,9 @@ NAME = "uniform"
 CALIBRATION_SAMPLES = 64
 ROUNDS = 40
 FINE_BITS = 12
+LARGEST_EXPONENT = 7
+OWN_BITS = 7
+"""How far the exponents of projections into one population may differ: a chip's range is -8 to 7."""
 LOWEST_EXPONENT = -8
 """How far a sum of graded messages is shifted down before its weights get coarser."""
 
@@ -64,8 +68,9 @@ def largest_weights(lowered: Lowered, population: RealPopulation, units: Mapping
     by_channel = any(isinstance(p.synapses, RealConv) for p in into)
     channels = shape[0]
     result = np.zeros(channels if by_channel else size)
+    own = own_exponents(lowered, population, units)
     for p in into:
-        weight = np.abs(p.synapses.weight) * units[p.source]
+        weight = np.abs(p.synapses.weight) * units[p.source] / 2.0 ** own.get(p.name, 0)
         if isinstance(p.synapses, RealConv):
             rows = weight.reshape(channels, -1).max(axis=1)
         elif isinstance(p.synapses, RealDense):
@@ -78,6 +83,20 @@ def largest_weights(lowered: Lowered, population: RealPopulation, units: Mapping
     fallback = result.max() or 1.0
     result = np.where(result > 0, result, fallback)
     return result.reshape(channels, *(1,) * (len(shape) - 1)) if by_channel else result.reshape(shape)
+
+
+def own_exponents(lowered: Lowered, population: RealPopulation, units: Mapping[str, float]) -> dict[str, int]:
+    """By which power of two the mantissas of each projection into the population are worth more than the finest one's.
+
+    A message of a graded input may be worth 1/255 and a spike 1: with one exponent for both, the input's weights would
+    keep one bit or two. Projections with constant or integer weights, and sums with products, have one unit.
+    """
+    into = lowered.into(population.name)
+    if any(p.unit or p.integer is not None for p in into) or any(q.target == population.name for q in lowered.products):
+        return {}
+    reach = {p.name: float(np.abs(p.synapses.weight).max(initial=0.0)) * units[p.source] for p in into}
+    least = min((r for r in reach.values() if r > 0), default=1.0)
+    return {name: min(OWN_BITS, int(np.log2(r / least))) for name, r in reach.items() if r >= 2 * least}
 
 
 def _sparse_rows(synapses: RealSparse, weight: FloatArray, size: int) -> FloatArray:
@@ -178,18 +197,23 @@ def _choices(
     choices = Choices(inputs, {}, bits, shift=shifts)
     unit: dict[str, FloatArray] = {}
     exponent: dict[str, int] = {}
+    projections: dict[str, int] = {}
     for population in topological(lowered):
         if _weighted(lowered, population):
             units = message_units(lowered, replace(choices, unit=unit))
             factor = factors.get(population.name, 1.0)
             chosen = choose_unit(request, population, units, factor, population.name in readouts)
+            own = own_exponents(lowered, population, units)
+            projections |= own
             fine = fine_exponent(request, population, chosen) - coarser.get(population.name, 0)
+            high = request.target.widths.weight_exponent_high.value
+            fine = min(fine, (LARGEST_EXPONENT if high is None else high) - max(own.values(), default=0))
             if fine < 0:  # the weights keep their bits: what is coarser is the unit that their sum is shifted to
                 chosen = choose_unit(request, population, units, factor * 2.0**-fine, population.name in readouts)
             if fine:
                 exponent[population.name] = fine
             unit[population.name] = np.asarray(chosen / 2.0 ** max(0, fine))
-    return replace(choices, unit=unit, exponent=exponent)
+    return replace(choices, unit=unit, exponent=exponent, own_exponent=projections)
 
 
 def _exceeded(
@@ -235,7 +259,7 @@ def quantize(request: Request, progress: Callable[[str], None]) -> Quantised:
         worse, new_shifts = _exceeded(request, program, ranges, sample is not None)
         if not worse and not new_shifts and sample is not None:
             progress(f"calibrating, round {round_ + 1}")
-            worse = dict.fromkeys(_overflows(program, sample), 2.0)
+            worse = dict.fromkeys(_overflows(with_margin(program, ranges), sample), 2.0)
         if not worse and not new_shifts:
             return Quantised(program, choices, _unproved(program, ranges))
         shifts |= new_shifts

@@ -308,7 +308,7 @@ def _projection(
         unit = np.asarray(float(np.abs(p.synapses.weight).max()) * units[p.source])
     else:
         unit = np.asarray(units[p.target])
-    exponent = choices.exponent.get(p.target, 0)
+    exponent = choices.exponent.get(p.target, 0) + choices.own_exponent.get(p.name, 0)
     unit = np.asarray(unit * 2.0**exponent)
     if p.name in choices.weights:
         weight = choices.weights[p.name]
