@@ -5,7 +5,8 @@ its largest weight, enlarged to s = theta / (G k) with k an integer: the thresho
 with it are exact (facts: Spikformer, 0 of 4e6 mismatches). Units are per channel (convolutions) or per neuron (dense)
 where the target can hold that many thresholds, per population otherwise, and always per population for readouts, whose
 neurons are compared with one another. Where a range is exceeded, by proof for inputs of known width, on calibration
-data with a margin of two otherwise, the unit of that population is made coarser until it is not.
+data with a margin of two otherwise, room is made for that population: by a smaller exponent, by a smaller shift of its
+input to its state where the target leaves that free, and by coarser weights last.
 """
 
 from __future__ import annotations
@@ -45,6 +46,8 @@ from ndeploy.quantizer import Choices, Quantised, Request
 NAME = "uniform"
 CALIBRATION_SAMPLES = 64
 ROUNDS = 40
+PASSES = 6
+"""Over units that depend on themselves; each pass brings them closer by the gain of the loop."""
 FINE_BITS = 12
 LARGEST_EXPONENT = 7
 OWN_BITS = 7
@@ -195,12 +198,15 @@ def _choices(
     readouts = {name for name, _ in lowered.outputs}
     bits = {p.name: request.bits for p in lowered.projections if not p.unit and p.integer is None}
     choices = Choices(inputs, {}, bits, shift=shifts)
-    unit: dict[str, FloatArray] = {}
-    exponent: dict[str, int] = {}
-    projections: dict[str, int] = {}
-    for population in topological(lowered):
-        if _weighted(lowered, population):
-            units = message_units(lowered, replace(choices, unit=unit))
+    for _ in range(PASSES if _sends_itself_membranes(lowered) else 1):
+        unit: dict[str, FloatArray] = {}
+        exponent: dict[str, int] = {}
+        projections: dict[str, int] = {}
+        for population in topological(lowered):
+            if not _weighted(lowered, population):
+                continue
+            # what closes a loop has the unit of the pass before
+            units = message_units(lowered, replace(choices, unit={**choices.unit, **unit}))
             factor = factors.get(population.name, 1.0)
             chosen = choose_unit(request, population, units, factor, population.name in readouts)
             own = own_exponents(lowered, population, units)
@@ -213,7 +219,14 @@ def _choices(
             if fine:
                 exponent[population.name] = fine
             unit[population.name] = np.asarray(chosen / 2.0 ** max(0, fine))
-    return replace(choices, unit=unit, exponent=exponent, own_exponent=projections)
+        choices = replace(choices, unit=unit, exponent=exponent, own_exponent=projections)
+    return choices
+
+
+def _sends_itself_membranes(lowered: Lowered) -> bool:
+    """Whether a message whose unit is chosen here travels around a loop, so that the choice depends on itself."""
+    sources = [lowered.population(p.source).model for p in lowered.projections if p.lag]
+    return any(isinstance(m, Join) or (isinstance(m, DiscreteNeuron) and not m.spiking) for m in sources)
 
 
 def _exceeded(
@@ -264,18 +277,28 @@ def quantize(request: Request, progress: Callable[[str], None]) -> Quantised:
             return Quantised(program, choices, _unproved(program, ranges))
         shifts |= new_shifts
         for name, factor in worse.items():
-            fine = choices.exponent.get(name, 0)
-            room = _room(request, program, name, fine)
+            whole = max(1, int(np.ceil(np.log2(factor))))
+            room = _room(request, program, name, choices.exponent.get(name, 0))
+            shift = _free_shift(request, program, name)
             if room > 0:
-                whole = max(1, int(np.ceil(np.log2(factor))))
                 coarser[name] = coarser.get(name, 0) + min(whole, room)
-                continue
-            factors[name] = factors.get(name, 1.0) * max(factor, 1.0 + 1e-6)
+            elif shift > 0:
+                shifts[name] = shift - min(whole, shift)
+            else:
+                factors[name] = factors.get(name, 1.0) * max(factor, 1.0 + 1e-6)
     raise RefusedError(
         "ND302",
         f"population '{next(iter(worse))}' overflows on calibration data at every weight scale tried",
         help="check its threshold and the range of the calibration data",
     )
+
+
+def _free_shift(request: Request, program: Program, name: str) -> int:
+    """The shift of the population's input to its state, 0 where the target fixes it: a smaller one makes room without
+    touching the weights. A deep negative membrane would otherwise cost its layer most of its bits."""
+    neuron = program.population(name).neuron
+    free = "any-input-shift" in request.target.features and isinstance(neuron, CubaLif | CubaLi)
+    return neuron.shift if free and isinstance(neuron, CubaLif | CubaLi) else 0
 
 
 def _room(request: Request, program: Program, name: str, exponent: int) -> int:

@@ -76,15 +76,16 @@ def threshold(real: FloatArray, ge: bool) -> IntArray:
     return np.asarray(value, dtype=np.int64)
 
 
-def tie_bias_is_exact(dv: Parameter, du: Parameter, steps: int) -> bool:
+def tie_bias_is_exact(dv: Parameter, du: Parameter, steps: int, shift: int) -> bool:
     """Whether a bias of one unit turns > into >= without touching other comparisons.
 
-    Measured in facts/spiking-transformers.md for dv = 2048 (exact for T <= 6, since currents are multiples of 64 and
-    halve at most 5 times); without a leak the bias grows to T < 64. The current must have no memory (du = 4095).
+    Measured in facts/spiking-transformers.md for dv = 2048 and shift 6 (exact for T <= 6: currents are multiples of
+    2^shift and halve at most T - 1 times); without a leak the bias grows to T, which must stay below 2^shift. The
+    current must have no memory (du = 4095).
     """
     if not isinstance(du, int) or not isinstance(dv, int) or du != DECAY_ONE - 1:
         return False
-    return (dv == 2048 and steps <= 6) or (dv == 0 and steps < 64)
+    return (dv == 2048 and steps <= shift) or (dv == 0 and steps < 1 << shift)
 
 
 def _check_width(name: str, what: str, value: Parameter, limit: int, remedy: str) -> None:
@@ -119,7 +120,7 @@ def lif(
     if (np.asarray(model.beta) == 0).all() and memoryless and model.reset in ("none", "zero") and not model.refractory:
         neuron = CompareNeuron(integer(threshold(real / (1 << shift) - np.asarray(state_bias) / (1 << shift), ge)))
         return neuron, np.asarray(unit)
-    exact_tie = ge and tie_bias_is_exact(dv, du, steps) and (np.rint(real) % (1 << shift) == 0).all()
+    exact_tie = ge and tie_bias_is_exact(dv, du, steps, shift) and (np.rint(real) % (1 << shift) == 0).all()
     if exact_tie:
         vth = integer(real)
         state_bias = integer(np.asarray(state_bias) + 1)
@@ -142,12 +143,19 @@ def lif(
 
 
 def mantissas(weight: FloatArray, per_unit: FloatArray, bits: int, name: str) -> npt.NDArray[np.int16]:
-    """round(weight / per_unit), clipped to the symmetric range of `bits`."""
+    """round(weight / per_unit) in the symmetric range of `bits`. Raises RefusedError ND304, ND301 (out of range)."""
     top = (1 << (bits - 1)) - 1
     value = weight / per_unit
     if not np.isfinite(value).all():
         raise RefusedError(
             "ND304", f"projection '{name}' holds a weight that is no number", help="retrain or repair it"
+        )
+    worst = float(np.abs(value).max(initial=0.0))
+    if worst > top + 0.5 + 1e-6 * top:
+        raise RefusedError(
+            "ND301",
+            f"projection '{name}': a weight is {worst:.4g} units of its target's input, more than {top}",
+            help="the units of a loop did not settle; raise --bits, or rescale the layers of the loop",
         )
     return np.clip(np.rint(value), -top, top).astype(np.int16)
 
