@@ -32,6 +32,7 @@ from ndeploy.ir.lowered import (
     RealDense,
     RealPopulation,
     RealSparse,
+    Source,
 )
 from ndeploy.ir.program import Program
 from ndeploy.neurons import CubaLi, CubaLif
@@ -50,10 +51,9 @@ PASSES = 6
 """Over units that depend on themselves; each pass brings them closer by the gain of the loop."""
 FINE_BITS = 12
 LARGEST_EXPONENT = 7
-OWN_BITS = 7
-"""How far the exponents of projections into one population may differ: a chip's range is -8 to 7."""
 LOWEST_EXPONENT = -8
-"""How far a sum of graded messages is shifted down before its weights get coarser."""
+"""How far a sum of graded messages is shifted down before its weights get coarser; with LARGEST_EXPONENT the chips'
+range, and so how far the exponents of projections into one population may differ."""
 
 
 def _weighted(lowered: Lowered, population: RealPopulation) -> bool:
@@ -98,8 +98,12 @@ def own_exponents(lowered: Lowered, population: RealPopulation, units: Mapping[s
     if any(p.unit or p.integer is not None for p in into) or any(q.target == population.name for q in lowered.products):
         return {}
     reach = {p.name: float(np.abs(p.synapses.weight).max(initial=0.0)) * units[p.source] for p in into}
-    least = min((r for r in reach.values() if r > 0), default=1.0)
-    return {name: min(OWN_BITS, int(np.log2(r / least))) for name, r in reach.items() if r >= 2 * least}
+    least, finest = min(((r, name) for name, r in reach.items() if r > 0), default=(1.0, ""))
+    # below 0 a sum loses low bits: sums of integers have them to spare, sums of spikes do not
+    source = next((lowered.population(p.source).model for p in into if p.name == finest), None)
+    graded = isinstance(source, Source | Join) or (isinstance(source, DiscreteNeuron) and not source.spiking)
+    limit = LARGEST_EXPONENT - LOWEST_EXPONENT if graded else LARGEST_EXPONENT
+    return {name: min(limit, int(np.log2(r / least))) for name, r in reach.items() if r >= 2 * least}
 
 
 def _sparse_rows(synapses: RealSparse, weight: FloatArray, size: int) -> FloatArray:

@@ -226,7 +226,7 @@ def _join_unit(lowered: Lowered, name: str, units: Mapping[str, float]) -> float
 def integerise(lowered: Lowered, schedule: Schedule, choices: Choices, name: str) -> ir.Program:
     """The program. Raises RefusedError ND301 and ND304."""
     units = message_units(lowered, choices)
-    readouts = {population for population, _ in lowered.outputs}
+    heard = {p.source for p in lowered.projections} | {name for q in lowered.products for name in (q.left, q.right)}
     populations: list[ir.Population] = []
     projections = tuple(_projection(lowered, schedule, choices, units, p) for p in lowered.projections)
     products = tuple(
@@ -235,7 +235,7 @@ def integerise(lowered: Lowered, schedule: Schedule, choices: Choices, name: str
     )
     ranges = Intervals({p.name: p.shape for p in lowered.populations}, projections, products)
     for population in topological(lowered):
-        neuron, scale = _neuron(lowered, choices, units, population, population.name in readouts, ranges)
+        neuron, scale = _neuron(lowered, choices, units, population, population.name in heard, ranges)
         ranges.add(population.name, neuron)
         populations.append(
             ir.Population(
@@ -354,7 +354,7 @@ def _neuron(
     choices: Choices,
     units: Mapping[str, float],
     population: RealPopulation,
-    readout: bool,
+    heard: bool,
     ranges: Intervals,
 ) -> tuple[Neuron, float | FloatArray]:
     model, name = population.model, population.name
@@ -382,6 +382,6 @@ def _neuron(
         state = unit / (1 << shift)
         return CubaLi(bias=integer(bias / state), shift=shift), np.asarray(state)
     neuron, state = lif(population, model, unit, lowered.steps, shift)
-    if isinstance(neuron, CubaLi) and not readout:
+    if isinstance(neuron, CubaLi) and heard:
         neuron = replace(neuron, emit_bits=EMIT_BITS, emit_shift=24 - EMIT_BITS)
     return neuron, np.asarray(state)
