@@ -54,4 +54,4 @@ def test_a_membrane_that_feeds_itself_is_heard():
     assert np.abs(back.synapses.weight).max() > 7
     got = oracle.run(program, encode(program, x)).outputs["n"] * np.asarray(program.population("n").scale)
     (want,) = reference.run(network, x.astype(float), dtype=torch.float64).outputs.values()
-    assert np.abs(got - np.asarray(want)).max() < 0.02 * np.abs(np.asarray(want)).max()
+    assert np.abs(got - np.asarray(want)).max() < 0.05 * np.abs(np.asarray(want)).max()
