@@ -151,6 +151,11 @@ CODES: dict[str, Code] = {
     "ND501": Code("bad data file", "The data is not an .npz with an array `x`, or cannot be read."),
     "ND502": Code("data does not match the network", "The array's shape or type is not what the network takes."),
     "ND503": Code("empty data", "The data holds no samples: the first axis of x counts them and has length zero."),
+    "ND505": Code(
+        "sequences longer than compiled for",
+        "A sequence in the data sets the model steps of a run. One longer than the program was compiled for is run all "
+        "the same, but the ranges of its states were proved or calibrated for fewer steps.",
+    ),
     "ND504": Code(
         "input values clipped",
         "Values of the data lie outside what the compiled input carries and were clipped to it (a warning).",

@@ -69,6 +69,20 @@ def encode(program: Program, x: npt.NDArray[np.generic], x_scale: float = 1.0) -
     return messages
 
 
+def stretched(compiled: Program, program: Program) -> tuple[Diagnostic, ...]:
+    """A warning where sequences are longer than what the program was compiled and calibrated for."""
+    if program.steps <= compiled.steps:
+        return ()
+    return (
+        Diagnostic(
+            "ND505",
+            f"the sequences have {program.steps} model steps, the program was compiled for {compiled.steps}: ranges "
+            "were proved or calibrated, and ties of thresholds settled, for no more",
+            f"overflow is counted; compile with --steps {program.steps} to be sure",
+        ),
+    )
+
+
 def clipped(program: Program, x: npt.NDArray[np.generic], x_scale: float = 1.0) -> tuple[Diagnostic, ...]:
     """A warning for every input with values that `encode` clips: a wrong x_scale, or data unlike the calibration's."""
     flat = x.reshape(len(x), -1, sum(math.prod(shape) for shape in _input_shapes(program)))

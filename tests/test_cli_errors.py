@@ -14,7 +14,7 @@ import pytest
 from cli_runner import call, start
 from small_artifact import X, write
 
-from ndeploy import runners
+from ndeploy import artifact, runners
 
 Capsys = pytest.CaptureFixture[str]
 
@@ -49,7 +49,7 @@ def test_coded_errors_in_json_mode_stay_on_stderr(capsys: Capsys, small: tuple[P
     ("arrays", "code"),
     [
         ({"x": np.zeros((2, 5))}, "ND502"),
-        ({"x": np.zeros((2, 3, 4))}, "ND502"),
+        ({"x": np.zeros((2, 4, 3))}, "ND502"),
         ({"x": np.zeros((0, 4))}, "ND503"),
         ({"x": np.array([[0, 1, np.nan, 1]])}, "ND501"),
         ({"x": np.array([list("abcd")])}, "ND501"),
@@ -65,6 +65,17 @@ def test_bad_data(capsys: Capsys, small: tuple[Path, Path], arrays: dict[str, np
             continue  # verify does not read labels
         done = call(capsys, command[0], model, "--data", data, *command[1:])
         assert (done.code, done.error) == (2, code)
+
+
+def test_sequences_set_the_steps_and_longer_ones_are_warned_of(capsys: Capsys, small: tuple[Path, Path]) -> None:
+    model, data = small
+    compiled = artifact.load(model).program.steps
+    for steps, warned in ((compiled - 1, False), (compiled, False), (compiled + 3, True)):
+        np.savez(data, x=np.ones((2, steps, 4), dtype=np.uint8))
+        for command in (["run", "--runner", "oracle"], ["verify", "--against", "oracle"]):
+            done = call(capsys, command[0], model, "--data", data, *command[1:])
+            assert done.code == 0
+            assert ("ND505" in done.err) == warned
 
 
 def test_unwritable_output_is_told_before_the_work(capsys: Capsys, small: tuple[Path, Path], tmp_path: Path) -> None:

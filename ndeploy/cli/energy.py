@@ -23,6 +23,7 @@ def energy_command(
     from ndeploy import artifact as artifacts
     from ndeploy import data as samples
     from ndeploy import plugins, runners
+    from ndeploy.decode import for_data
     from ndeploy.energy import estimate
     from ndeploy.evaluate import evaluate
     from ndeploy.place import place
@@ -31,9 +32,11 @@ def energy_command(
     target = plugins.target(str(loaded.meta.get("target", "")))
     with console.progress("counting on sim") as progress:
         told = runners.RunnerOptions(threads=threads, progress=progress)
-        evaluation = evaluate(loaded.program, samples.load(data, limit), runners.find("sim"), told, batch=batch)
+        given = samples.load(data, limit)
+        program = for_data(loaded.program, given.x)
+        evaluation = evaluate(program, given, runners.find("sim"), told, batch=batch)
     # placing is deterministic: this is the placement that the artifact's summary describes
-    report = estimate(loaded.program, place(loaded.program, target), target, evaluation.result.counts)
+    report = estimate(program, place(program, target), target, evaluation.result.counts)
     if json:
         console.emit("energy", fields(report, evaluation))
     else:

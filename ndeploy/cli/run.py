@@ -36,7 +36,7 @@ def run_command(
     from ndeploy import artifact as artifacts
     from ndeploy import atomic, runners
     from ndeploy import data as samples
-    from ndeploy.decode import clipped
+    from ndeploy.decode import clipped, for_data, stretched
     from ndeploy.evaluate import evaluate
 
     if output is not None:
@@ -48,17 +48,18 @@ def run_command(
             lava_python=lava_python, lava_mode=lava_mode, time_limit=time_limit, threads=threads, progress=progress
         )
         given = samples.load(data, limit)
-        evaluation = evaluate(loaded.program, given, chosen, told, batch=batch, trace=trace)
-    for diagnostic in clipped(loaded.program, given.x, given.x_scale):
+        program = for_data(loaded.program, given.x)
+        evaluation = evaluate(program, given, chosen, told, batch=batch, trace=trace)
+    for diagnostic in (*stretched(loaded.program, program), *clipped(program, given.x, given.x_scale)):
         guard.show_diagnostic(diagnostic)
     if output is not None:
-        _write(output, loaded.program, evaluation, trace)
+        _write(output, program, evaluation, trace)
     if json:
-        console.emit("run", fields(loaded.program, evaluation, runner, output))
+        console.emit("run", fields(program, evaluation, runner, output))
     else:
         from ndeploy.report.run import report
 
-        console.show(*report(loaded.program, evaluation, runner, given.y))
+        console.show(*report(program, evaluation, runner, given.y))
         if output is not None:
             console.show(f"[dim]wrote[/dim] {output}")
 

@@ -32,27 +32,28 @@ def verify_command(
     from ndeploy import artifact as artifacts
     from ndeploy import data as samples
     from ndeploy import runners
-    from ndeploy.decode import clipped
+    from ndeploy.decode import clipped, for_data, stretched
     from ndeploy.verify import verify
 
     pair = {reference: runners.find(reference), against: runners.find(against)}
     loaded = artifacts.load(artifact)
     given = samples.load(data, limit)
+    program = for_data(loaded.program, given.x)
     with console.progress(f"comparing {against} with {reference}") as progress:
         told = runners.RunnerOptions(
             lava_python=lava_python, lava_mode=lava_mode, time_limit=time_limit, threads=threads, progress=progress
         )
-        verification = verify(loaded.program, given, pair, told)
-    for diagnostic in clipped(loaded.program, given.x, given.x_scale):
+        verification = verify(program, given, pair, told)
+    for diagnostic in (*stretched(loaded.program, program), *clipped(program, given.x, given.x_scale)):
         guard.show_diagnostic(diagnostic)
     runner = pair[against]
-    parts = runner.describe(loaded.program, told) if isinstance(runner, runners.Describes) else ()
+    parts = runner.describe(program, told) if isinstance(runner, runners.Describes) else ()
     if json:
         console.emit("verify", fields(verification, reference, against) | {"executed": [asdict(p) for p in parts]})
     else:
         from ndeploy.report.verify import report
 
-        console.show(*report(loaded.program, verification, reference, against, parts))
+        console.show(*report(program, verification, reference, against, parts))
     if verification.mismatches:
         raise typer.Exit(1)
 
