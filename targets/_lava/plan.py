@@ -7,7 +7,7 @@ else becomes a process of ours (processes/), which runs in Lava beside them. num
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ndeploy.targets._lava import parameters
@@ -136,7 +136,11 @@ def plan(program: Program) -> Plan:
     projections = {}
     for projection in program.projections:
         try:
-            message = program.population(projection.source).neuron.message
+            neuron = program.population(projection.source).neuron
+            message = neuron.message
+            if isinstance(neuron, ProductNeuron | Relay) and message.bits == 1:
+                # these pass a sum on, which one bit declares but does not enforce: Lava would cast it to bool
+                message = replace(message, bits=2)
             process, arguments = parameters.connection(projection, message)
             projections[projection.name] = Assignment(projection.name, process, arguments=arguments)
         except NotNative as why:
