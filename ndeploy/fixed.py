@@ -54,3 +54,71 @@ def wrap_bits(x: IntArray, bits: int) -> IntArray:
     """Two's complement wrap to `bits` bits: [-2^(bits-1), 2^(bits-1) - 1]."""
     half = 1 << (bits - 1)
     return ((x + half) % (1 << bits)) - half
+
+
+def round_shift(x: IntArray, bits: int | IntArray) -> IntArray:
+    """x / 2^bits to nearest, halves up: (x + 2^(bits-1)) >> bits. `bits` >= 0, a number or by neuron."""
+    half = (1 << np.asarray(bits, dtype=np.int64)) >> 1
+    return np.asarray((x + half) >> bits, dtype=np.int64)
+
+
+MULTIPLIER_BITS = 16
+"""Constants that rescale a sum: 0 .. 2^16 - 1."""
+
+
+def rescale(x: IntArray, multiplier: int | IntArray, shift: int | IntArray) -> IntArray:
+    """x * multiplier / 2^shift to nearest. |x| < 2^24 and a 16-bit multiplier need 40 bits between the two."""
+    return round_shift(np.asarray(x * multiplier, dtype=np.int64), shift)
+
+
+FRACTION_BITS = 12
+"""Fraction of what enters a nonlinear function: 1.0 is 4096."""
+SIGMOID_BITS = 15
+"""sigmoid is 0 .. 2^15."""
+_SIGMOID_STEP = 8  # a table entry every 2^8 / 2^12 = 1/16
+_SIGMOID_LIMIT = 16 << FRACTION_BITS
+_SIGMOID = np.rint(2.0**SIGMOID_BITS / (1.0 + np.exp(-np.arange(-256, 258) / 16.0))).astype(np.int64)
+
+
+def sigmoid(x: IntArray) -> IntArray:
+    """2^15 / (1 + exp(-x / 4096)) by a table of 513 entries and linear interpolation.
+
+    Error against the real function, in units of 2^-15: table rounding 0.5, interpolation h^2/8 max|s''| = 1.6 for
+    h = 1/16 (max|s''| = 0.0962), rounding of the result 0.5, beyond +-16: s(-16) 2^15 = 0.004. In all below 2.7 units,
+    that is 8.2e-5.
+    """
+    x = np.clip(x, -_SIGMOID_LIMIT, _SIGMOID_LIMIT) + _SIGMOID_LIMIT
+    at, part = x >> _SIGMOID_STEP, x & ((1 << _SIGMOID_STEP) - 1)
+    low = _SIGMOID[at]
+    return low + round_shift((_SIGMOID[at + 1] - low) * part, _SIGMOID_STEP)
+
+
+EXP2_BITS = 16
+"""exp2 is 0 .. 2^16."""
+_EXP2_STEP = 6  # a table entry every 2^6 / 2^12 = 1/64
+_EXP2 = np.rint(2.0 ** (EXP2_BITS - np.arange(66) / 64.0)).astype(np.int64)
+
+
+def exp2_negative(x: IntArray) -> IntArray:
+    """2^16 * 2^(-x / 4096) for x >= 0, by a table of 65 entries, linear interpolation and a shift.
+
+    Relative error of the mantissa, in units of 2^-16: table 0.5, interpolation h^2/8 ln(2)^2 2^16 = 0.97 for h = 1/64,
+    rounding 0.5; the shift truncates by less than one unit more. In all below 3 units, that is 4.6e-5 of 1.
+    """
+    whole, part = x >> FRACTION_BITS, x & ((1 << FRACTION_BITS) - 1)
+    at, rest = part >> _EXP2_STEP, part & ((1 << _EXP2_STEP) - 1)
+    low = _EXP2[at]
+    value = low + round_shift((_EXP2[at + 1] - low) * rest, _EXP2_STEP)
+    return np.asarray(value >> np.minimum(whole, 40), dtype=np.int64)
+
+
+def square_root(x: IntArray) -> IntArray:
+    """floor(sqrt(x)) for 0 <= x < 2^62, exactly."""
+    root = np.sqrt(x.astype(np.float64)).astype(np.int64)
+    root = np.where(root * root > x, root - 1, root)
+    return np.where((root + 1) * (root + 1) <= x, root + 1, root)
+
+
+def divide(x: IntArray, y: IntArray) -> IntArray:
+    """x / y to nearest, halves up, for y > 0."""
+    return np.asarray((2 * x + y) // (2 * y), dtype=np.int64)

@@ -31,6 +31,23 @@ class InputCoding:
 
 
 @dataclass(frozen=True, eq=False)
+class Observed:
+    """Least and greatest value of every element of a node's output over samples and model steps (the node's shape)."""
+
+    low: FloatArray
+    high: FloatArray
+
+
+@dataclass(frozen=True, eq=False)
+class Coding:
+    """A graded message m means m * scale (broadcasts to the population's shape); bits and sign of its payload."""
+
+    scale: FloatArray
+    bits: int
+    signed: bool = True
+
+
+@dataclass(frozen=True, eq=False)
 class Choices:
     """What a method decides.
 
@@ -40,6 +57,9 @@ class Choices:
     input to its state where it is not 6. exponent: by population, how many units of synaptic input (as a power of two)
     one unit of its projections' mantissas is worth: room for biases and decays that are finer than the weights.
     own_exponent: by projection, what is added to its population's.
+    Graded populations (`lowered.GRADED`): message: coding of what they send; unit holds the real value of one unit of
+    synaptic input of port "in" under the population's name, of other ports under "<population>.<port>".
+    thresholds: of delta-coded populations, in units of their message.
     """
 
     inputs: Mapping[str, InputCoding]
@@ -49,12 +69,17 @@ class Choices:
     shift: Mapping[str, int] = field(default_factory=dict)
     exponent: Mapping[str, int] = field(default_factory=dict)
     own_exponent: Mapping[str, int] = field(default_factory=dict)
+    message: Mapping[str, Coding] = field(default_factory=dict)
+    thresholds: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
 class Request:
     """bits: weight bits asked for. name: the program's. input_settings: input_bits / input_scale / input_signed from
-    --set, where given."""
+    --set, where given. observed: what the float network's graded nodes put out on calibration data, by node.
+    activation_bits: payload of graded messages, None for the method's own choice. threshold: of delta coding, as a
+    share of the largest message; None where nothing is delta-coded.
+    """
 
     lowered: Lowered
     schedule: Schedule
@@ -63,6 +88,9 @@ class Request:
     name: str
     calibration: Data | None = None
     input_settings: Mapping[str, float] = field(default_factory=dict)
+    observed: Mapping[str, Observed] = field(default_factory=dict)
+    activation_bits: int | None = None
+    threshold: float | None = None
 
 
 @dataclass(frozen=True, eq=False)

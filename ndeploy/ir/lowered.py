@@ -5,7 +5,8 @@ This is what a quantiser works on. Model steps are known here, chip steps are no
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -46,17 +47,101 @@ class Compare:
     ge: bool
 
 
-Model = Source | Join | Or | Accumulate | Compare | DiscreteNeuron | Neuron
+@dataclass(frozen=True, eq=False)
+class Graded:
+    """Sends f(input), f one of `network.ACTIVATIONS`, as a graded message of its own scale."""
+
+    function: str = "identity"
+
+
+@dataclass(frozen=True, eq=False)
+class Gated:
+    """Sends in * sigmoid(gate); ports "in" and "gate"."""
+
+
+@dataclass(frozen=True, eq=False)
+class Normed:
+    """Layer norm over `axis` of the population viewed as `view`; gain, offset: (view[axis],)."""
+
+    view: tuple[int, ...]
+    axis: int
+    gain: FloatArray
+    offset: FloatArray
+    epsilon: float
+
+
+@dataclass(frozen=True, eq=False)
+class Softmaxed:
+    """Softmax over the last axis of `view`."""
+
+    view: tuple[int, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Synchronised:
+    """alpha <- decay alpha + left right; beta <- decay beta + 1; sends alpha / sqrt(beta). Ports "left" and "right",
+    each fed by unit weights. All arrays (S,)."""
+
+    decay: FloatArray
+    alpha: FloatArray
+    beta: FloatArray
+
+
+@dataclass(frozen=True, eq=False)
+class Registered:
+    """Passes its input on; at the first model step it adds `start` (the population's shape)."""
+
+    start: FloatArray
+
+
+@dataclass(frozen=True, eq=False)
+class Held:
+    """Sends the sum of all it has received so far, plus `start`: holds what was sent once, or sums up deltas."""
+
+    start: FloatArray
+
+
+@dataclass(frozen=True, eq=False)
+class DeltaCoded:
+    """Sends the change of its input since what it last sent, where that reaches the threshold. `start`: what the
+    receivers hold before the first step. The threshold is the quantiser's to choose."""
+
+    start: FloatArray
+
+
+GRADED = (Graded, Gated, Normed, Softmaxed, Synchronised, Registered, Held, DeltaCoded)
+"""Models whose messages are integers of a scale that the quantiser chooses or that follows from their source's."""
+
+Model = (
+    Source
+    | Join
+    | Or
+    | Accumulate
+    | Compare
+    | DiscreteNeuron
+    | Neuron
+    | Graded
+    | Gated
+    | Normed
+    | Softmaxed
+    | Synchronised
+    | Registered
+    | Held
+    | DeltaCoded
+)
 
 
 @dataclass(frozen=True, eq=False)
 class RealPopulation:
-    """bias: constant real input of every model step, broadcasts to shape; None for none."""
+    """bias: constant real input of every model step, broadcasts to shape; None for none. biases: of other ports than
+    "in", by port. updates: as `program.Population.updates`."""
 
     name: str
     shape: tuple[int, ...]
     model: Model
     bias: FloatArray | None = None
+    biases: Mapping[str, FloatArray] = field(default_factory=dict)
+    updates: int | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,6 +193,7 @@ class RealProjection:
     delays: IntArray | None = None
     unit: bool = False
     integer: IntegerWeights | None = None
+    port: str = "in"
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,7 +215,7 @@ class RealProduct:
 class Lowered:
     """outputs: (population, variable) pairs; variable "message" or a state variable.
 
-    added: populations the compiler inserted, with the reason, for the user to read.
+    added: populations the compiler inserted, with the reason, for the user to read. answer: as `Network.answer`.
     """
 
     populations: tuple[RealPopulation, ...]
@@ -140,6 +226,7 @@ class Lowered:
     decode: str
     steps: int
     added: tuple[tuple[str, str], ...] = ()
+    answer: tuple[int, ...] = ()
 
     def population(self, name: str) -> RealPopulation:
         """The population of that name; KeyError if there is none."""

@@ -29,12 +29,16 @@ class Input(Node):
     """One input of the network. shape: a sample's, without time.
 
     whole: (low, high) where the network takes whole numbers as they are (networks that come quantised), None for real
-    values; unit: the real value of 1.
+    values; unit: the real value of 1. static: a sample is one value that holds for all model steps, never a sequence.
+    typical: what inputs look like where the family says so, to calibrate without data: "signs" (each -1 or +1),
+    "normal" (mean 0, variance 1), "" where it does not say.
     """
 
     shape: tuple[int, ...]
     whole: tuple[int, int] | None = None
     unit: float = 1.0
+    static: bool = False
+    typical: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -142,6 +146,86 @@ class Product(Node):
     scale: float = 1.0
     stream: str = ""
     """The subscript letter a streamed realisation runs over."""
+
+
+# -- graded nodes: each keeps its value, several edges into it mean the sum ------------------------------------------
+
+ACTIVATIONS = ("identity", "relu", "silu")
+
+
+@dataclass(frozen=True, eq=False)
+class Activation(Node):
+    """Extension: y = f(x) elementwise, f one of `ACTIVATIONS`; silu(x) = x sigmoid(x)."""
+
+    function: str
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Gate(Node):
+    """Extension: gated linear unit, y = x sigmoid(g) elementwise.
+
+    x is the sum of the values of the nodes `value`, g of the nodes `gate`; an edge to this node exists from each of
+    them. No node is in both.
+    """
+
+    value: tuple[str, ...]
+    gate: tuple[str, ...]
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class LayerNorm(Node):
+    """Extension: y = (x - mean) / sqrt(var + epsilon) * gain + offset over `axis` of the input viewed as `view`.
+
+    var is the biased variance (PyTorch's LayerNorm). gain, offset: (view[axis],). The output has the input's shape.
+    """
+
+    shape: tuple[int, ...]
+    view: tuple[int, ...]
+    axis: int
+    gain: FloatArray
+    offset: FloatArray
+    epsilon: float = 1e-5
+
+
+@dataclass(frozen=True, eq=False)
+class Softmax(Node):
+    """Extension: softmax over the last axis of `shape`."""
+
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Register(Node):
+    """Extension: a delay of one model step with a learned first value: y(k) = x(k - 1), y(0) = start (its shape)."""
+
+    start: FloatArray
+
+
+@dataclass(frozen=True, eq=False)
+class Trace(Node):
+    """Extension: the last M inputs of every neuron, oldest first, the current one last: (D,) -> (D, M).
+
+    start: (D, M), what is remembered before the first step; the first step shifts it by one.
+    """
+
+    start: FloatArray
+
+
+@dataclass(frozen=True, eq=False)
+class Synchronisation(Node):
+    """Extension: how pairs of neurons move together over time (CTM, arXiv 2505.05522): (D,) -> (S,).
+
+    alpha <- r alpha + x[left] x[right];  beta <- r beta + 1;  y = alpha / sqrt(beta), with r = `decay` in (0, 1].
+    left, right: (S,) indices into the flattened input; decay, alpha, beta: (S,), the last two before the first step.
+    """
+
+    left: IntArray
+    right: IntArray
+    decay: FloatArray
+    alpha: FloatArray
+    beta: FloatArray
 
 
 # -- nodes with state; every parameter array has the neuron's shape ----------------------------------------------------
@@ -279,7 +363,8 @@ class Network:
     """nodes: by name; edges: (source, target) pairs.
 
     steps: model steps a sample, None where the data decide. decode: how model steps become an answer, as
-    `program.OutputPort.decode`. settings: every semantic choice as {"value": ..., "from": "file" | "preset snntorch" |
+    `program.OutputPort.decode`; answer: the shape in which the output is read, as `program.OutputPort.answer`.
+    settings: every semantic choice as {"value": ..., "from": "file" | "preset snntorch" |
     "--set" | "default" | "args"}; recorded in the artifact and printed. input_values: what is known of the input:
     {"low": .., "high": .., "integer": ..} or empty.
     """
@@ -290,6 +375,7 @@ class Network:
     semantics: Semantics = Semantics()
     steps: int | None = None
     decode: str = "sum"
+    answer: tuple[int, ...] = ()
     settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     family: str = ""
 

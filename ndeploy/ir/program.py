@@ -27,6 +27,8 @@ class Population:
     offset: chip step (from 0) of the update for model step 0; the update for model step k is at offset + k * period.
     scale: real value of one unit of the membrane (or of the message where there is no membrane); broadcasts to shape.
     origin: the node of the source network this population realises.
+    updates: how many updates it makes, None for one every model step. One that has made its `updates` updates stands
+    still: its state is kept, it sends nothing more.
     """
 
     name: str
@@ -35,6 +37,7 @@ class Population:
     offset: int = 0
     scale: Scale = 1.0
     origin: str = ""
+    updates: int | None = None
 
     @property
     def size(self) -> int:
@@ -71,7 +74,9 @@ class Product:
     """A contraction of two messages, both dynamic: einsum(subscripts, left, right) >> exponent (floor).
 
     left_view, right_view: shapes the source messages are reshaped to (C order) before the einsum; the result is
-    reshaped to the target's shape and added to its input `delay` chip steps after both messages were sent.
+    reshaped to the target's shape and added to its input `delay` chip steps after both messages were sent. The message
+    of an operand whose population makes fewer updates than there are model steps is latched by the product: it is sent
+    once and takes part in every later model step as it was last.
     Each scalar product is one coincidence (binary) or product (graded) neuron; `realisation` says how they are laid
     out in space and time (ndeploy/realise.py derives neurons, synapses, chip steps and event counts from it):
     "parallel", "streamed" over the index `stream`, or "embedded" on the chip's embedded processor.
@@ -108,12 +113,18 @@ class OutputPort:
     """What is read: `variable` is "message" or the name of a state variable of `population`, at every model step.
 
     decode, over model steps: "sum" (spike counts), "last", "max" or "none"; the prediction is the argmax of the result.
-    Ties go to the lowest index.
+    Ties go to the lowest index. Of networks that think in ticks: "most-certain": the argmax at the model step whose
+    certainty is highest (the first of equals); "ctc": the argmax of every model step, equal neighbours merged, blanks
+    (the last class) dropped, padded with -1.
+    answer: the output is read in this shape, classes last; () is one axis of classes. scale: real value of one unit of
+    the output, for softmax and certainty = 1 - mean normalised entropy.
     """
 
     population: str
     variable: str = "message"
     decode: str = "sum"
+    answer: tuple[int, ...] = ()
+    scale: float = 1.0
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,11 +7,17 @@ import inspect
 import pkgutil
 from typing import get_origin
 
+from ndeploy.neurons.affine import Affine
 from ndeploy.neurons.base import BINARY, SILENT, Input, Message, Neuron, Parameter, State
 from ndeploy.neurons.cuba_li import CubaLi
 from ndeploy.neurons.cuba_lif import CubaLif
+from ndeploy.neurons.gate import Gate, Silu
 from ndeploy.neurons.graded import Compare, ProductNeuron, Relay
+from ndeploy.neurons.layer_norm import LayerNorm
+from ndeploy.neurons.register import Register
 from ndeploy.neurons.sigma_delta import Delta, Sigma, SigmaDelta
+from ndeploy.neurons.softmax import Softmax
+from ndeploy.neurons.synchrony import Synchrony
 from ndeploy.neurons.ternary_lif import TernaryLif
 
 
@@ -32,18 +38,25 @@ __all__ = [
     "BINARY",
     "KINDS",
     "SILENT",
+    "Affine",
     "Compare",
     "CubaLi",
     "CubaLif",
     "Delta",
+    "Gate",
     "Input",
+    "LayerNorm",
     "Message",
     "Neuron",
     "Parameter",
     "ProductNeuron",
+    "Register",
     "Relay",
     "Sigma",
     "SigmaDelta",
+    "Silu",
+    "Softmax",
     "State",
+    "Synchrony",
     "TernaryLif",
 ]

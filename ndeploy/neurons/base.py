@@ -49,6 +49,12 @@ class Neuron(ABC):
 
     kind: ClassVar[str]
     ports: ClassVar[tuple[str, ...]] = ("in",)
+    embedded: ClassVar[bool] = False
+    """Whether an update mixes the population's neurons, which no neurocore does: it runs on the embedded processor."""
+
+    def operations(self, size: int) -> int:
+        """Arithmetic operations of one update on the embedded processor; 0 for what runs on neurocores."""
+        return 0
 
     @property
     @abstractmethod

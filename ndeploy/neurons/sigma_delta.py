@@ -39,29 +39,37 @@ def _beyond(*arrays: IntArray) -> int:
 
 @dataclass(frozen=True, eq=False)
 class Sigma(Neuron):
-    """sigma <- sigma + a, sent as it is."""
+    """sigma <- sigma + a, sent as it is. start: sigma before the first update (0 in Lava)."""
 
     kind: ClassVar[str] = "sigma"
+    bits: int = 24
+    start: Parameter = 0
 
     @property
     def message(self) -> Message:
-        return Message(24, signed=True)
+        return Message(self.bits, signed=True)
 
     @property
     def state(self) -> tuple[str, ...]:
         return ("sigma",)
+
+    def initial(self, shape: tuple[int, ...]) -> State:
+        return {"sigma": np.broadcast_to(np.asarray(self.start, dtype=np.int64), shape).astype(np.int64)}
 
     def step(self, state: State, inputs: Mapping[str, IntArray]) -> tuple[State, IntArray]:
         sigma = state["sigma"] + inputs["in"]
         return {"sigma": sigma}, sigma
 
     def overflow(self, state: State, inputs: Mapping[str, IntArray]) -> dict[str, int]:
-        return {"state-overflow": _beyond(state["sigma"] + inputs["in"])}
+        sigma = state["sigma"] + inputs["in"]
+        outside = int(((sigma < self.message.low) | (sigma > self.message.high)).sum())
+        return {"state-overflow": _beyond(sigma), "payload-overflow": outside}
 
 
 @dataclass(frozen=True, eq=False)
 class Delta(Neuron):
-    """vth in state units, that is already scaled by 2^(spike_exp + state_exp)."""
+    """vth in state units, that is already scaled by 2^(spike_exp + state_exp). start: what the receivers hold before
+    the first update, in state units (0 in Lava)."""
 
     kind: ClassVar[str] = "delta"
     vth: Parameter
@@ -69,6 +77,7 @@ class Delta(Neuron):
     state_exp: int = 0
     cum_error: bool = False
     bits: int = 24
+    start: Parameter = 0
 
     @property
     def message(self) -> Message:
@@ -77,6 +86,10 @@ class Delta(Neuron):
     @property
     def state(self) -> tuple[str, ...]:
         return ("act", "residue", "error") if self.cum_error else ("act", "residue")
+
+    def initial(self, shape: tuple[int, ...]) -> State:
+        act = np.broadcast_to(np.asarray(self.start, dtype=np.int64), shape).astype(np.int64)
+        return super().initial(shape) | {"act": act}
 
     def step(self, state: State, inputs: Mapping[str, IntArray]) -> tuple[State, IntArray]:
         after, s = _delta(state, inputs["in"] << (self.spike_exp + self.state_exp), self.vth, self.cum_error)
