@@ -32,24 +32,40 @@ def fan_out(synapses: Synapses) -> IntArray:
 
 
 def count(program: Program, traces: Mapping[str, IntArray]) -> Counts:
-    """traces: "spikes/<population>" of every population, (samples, steps, *shape)."""
+    """traces: "spikes/<population>" of every population, (samples, steps, *shape), zero where it no longer updates."""
     live = {p.name: traces[f"spikes/{p.name}"] for p in program.populations}
     samples = len(next(iter(live.values())))
     flat = {name: message.reshape(samples, program.steps, -1) for name, message in live.items()}
     spikes = {name: np.count_nonzero(message, axis=(1, 2)).astype(np.int64) for name, message in flat.items()}
+    made = {p.name: program.steps if p.updates is None else min(p.updates, program.steps) for p in program.populations}
     updates = {
-        p.name: np.full(samples, 0 if isinstance(p.neuron, Input) else p.size * program.steps, dtype=np.int64)
+        p.name: np.full(samples, 0 if isinstance(p.neuron, Input) else p.size * made[p.name], dtype=np.int64)
         for p in program.populations
     }
     operations = {
         p.name: (np.count_nonzero(flat[p.source], axis=1) @ fan_out(p.synapses)).astype(np.int64)
         for p in program.projections
     }
-    embedded: dict[str, IntArray] = {}
+    embedded = {
+        p.name: np.full(samples, p.neuron.operations(p.size) * made[p.name], dtype=np.int64)
+        for p in program.populations
+        if p.neuron.embedded
+    }
     for product in program.products:
         left, right = flat[product.left], flat[product.right]
+        last_left, last_right = made[product.left] - 1, made[product.right] - 1
         events = [
-            [product_events(product, left[i, k], right[i, k]) for k in range(program.steps)] for i in range(samples)
+            [
+                product_events(
+                    product,
+                    left[i, min(k, last_left)],
+                    right[i, min(k, last_right)],
+                    left_sent=k <= last_left,
+                    right_sent=k <= last_right,
+                )
+                for k in range(program.steps)
+            ]
+            for i in range(samples)
         ]
         operations[product.name] = np.array([sum(e.synaptic_ops for e in one) for one in events], dtype=np.int64)
         if product.realisation == "embedded":

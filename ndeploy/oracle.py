@@ -13,7 +13,7 @@ import numpy as np
 
 from ndeploy.errors import RefusedError
 from ndeploy.fixed import IntArray, shift
-from ndeploy.ir.program import Product, Program, Projection
+from ndeploy.ir.program import Population, Product, Program, Projection
 from ndeploy.ir.result import Counts, RunResult
 from ndeploy.neurons import Input
 from ndeploy.realise import product_events, realise
@@ -39,10 +39,15 @@ def multiply(product: Product, left: IntArray, right: IntArray) -> IntArray:
     return (np.asarray(result) >> product.exponent).reshape(-1)
 
 
+def updates_of(program: Program, population: Population) -> int:
+    """How many updates the population makes in a sample: model steps 0 .. this - 1."""
+    return program.steps if population.updates is None else min(population.updates, program.steps)
+
+
 def run_sample(
     program: Program, messages: dict[str, IntArray]
 ) -> tuple[dict[str, IntArray], dict[str, dict[str, int]], dict[str, dict[str, int]]]:
-    """Run one sample from the cleared state.
+    """Run one sample from the initial state.
 
     messages: for each input population, int64 (steps, *shape). Returns (traces, events, overflow): traces as in
     `RunResult` without the sample axis; events {"synaptic_ops" | "spikes" | "neuron_updates" | "embedded_ops":
@@ -58,7 +63,7 @@ def run_sample(
         "synaptic_ops": dict.fromkeys([x.name for x in program.projections] + [x.name for x in program.products], 0),
         "spikes": {p.name: 0 for p in program.populations},
         "neuron_updates": {p.name: 0 for p in program.populations},
-        "embedded_ops": {},
+        "embedded_ops": {p.name: 0 for p in program.populations if p.neuron.embedded},
     }
     overflow: dict[str, dict[str, int]] = {}
 
@@ -76,6 +81,12 @@ def run_sample(
             k, phase = divmod(t - p.offset, program.period)
             if phase or not 0 <= k < program.steps:
                 continue
+            if k >= updates_of(program, p):
+                # it stands still: shown, not updated, and nothing is sent
+                record[f"spikes/{p.name}"].append(np.zeros(p.shape, dtype=np.int64))
+                for name in p.neuron.state:
+                    record[f"state/{p.name}/{name}"].append(state[p.name][name])
+                continue
             if isinstance(p.neuron, Input):
                 message = messages[p.name][k]
             else:
@@ -88,6 +99,8 @@ def run_sample(
                 for port in p.neuron.ports:
                     waiting[p.name, port] = np.zeros(p.size, dtype=np.int64)
                 events["neuron_updates"][p.name] += p.size
+                if p.neuron.embedded:
+                    events["embedded_ops"][p.name] += p.neuron.operations(p.size)
             messages_now[p.name] = message.reshape(-1)
             sent[p.name, k] = message.reshape(-1)
             record[f"spikes/{p.name}"].append(message)
@@ -106,9 +119,12 @@ def run_sample(
             k, phase = divmod(t - start, program.period)
             if phase or not 0 <= k < program.steps:
                 continue
-            left, right = sent[product.left, k], sent[product.right, k]
+            # an operand that is sent no more takes part as it was last
+            last_left = updates_of(program, populations[product.left]) - 1
+            last_right = updates_of(program, populations[product.right]) - 1
+            left, right = sent[product.left, min(k, last_left)], sent[product.right, min(k, last_right)]
             send(t + product.delay, product.target, product.port, multiply(product, left, right))
-            counted = product_events(product, left, right)
+            counted = product_events(product, left, right, left_sent=k <= last_left, right_sent=k <= last_right)
             events["synaptic_ops"][product.name] += counted.synaptic_ops
             if product.realisation == "embedded":
                 macs = events["embedded_ops"].get(product.name, 0)
@@ -122,7 +138,7 @@ def run_sample(
 
 
 def run(program: Program, messages: dict[str, IntArray], *, strict: bool = False) -> RunResult:
-    """Run samples one after another, each from the cleared state.
+    """Run samples one after another, each from the initial state.
 
     messages: by input population, int64 (samples, steps, *shape).
     Raises RefusedError ND302 if `strict` and a value leaves its declared width.

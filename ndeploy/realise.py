@@ -10,6 +10,11 @@ streamed   over an index of length L that both operands carry and the result doe
 embedded   no neurons: the embedded processor reads both messages, multiplies, and injects the result: 2 chip steps
            here, and N multiply-accumulates charged to the processor.
 
+An operand whose population makes fewer updates than there are model steps is latched (docs/program.md): the product
+neurons keep its last message, one word a neuron (parallel) or one for each slice (streamed), and the embedded processor
+keeps it in its memory. It is loaded, visited and buffered only in the model steps in which it is sent; the products
+take place in every one.
+
 tests/test_realise.py builds the parallel and the streamed networks from real neurons and checks values, chip steps and
 counts against these formulas.
 """
@@ -75,8 +80,14 @@ def realise(product: Product) -> Realisation:
     )
 
 
-def product_events(product: Product, left: IntArray, right: IntArray) -> ProductEvents:
-    """Events of one model step for flat operand messages."""
+def product_events(
+    product: Product, left: IntArray, right: IntArray, left_sent: bool = True, right_sent: bool = True
+) -> ProductEvents:
+    """Events of one model step for flat operand messages.
+
+    left_sent, right_sent: whether the operand was sent at this model step; False where the product multiplies a message
+    it has latched, which visits no synapse again.
+    """
     if product.realisation == "embedded":
         return ProductEvents(0, 0, 0)
     sizes = index_sizes(product)
@@ -89,7 +100,8 @@ def product_events(product: Product, left: IntArray, right: IntArray) -> Product
             on_right.reshape(product.right_view).astype(np.int64),
         )
     )
-    n_left, n_right = int(on_left.sum()), int(on_right.sum())
+    n_left = int(on_left.sum()) if left_sent else 0
+    n_right = int(on_right.sum()) if right_sent else 0
     visits = n_left * (n // left.size) + n_right * (n // right.size) + live
     if product.realisation == "parallel":
         return ProductEvents(synaptic_ops=visits, spikes=live, neuron_updates=n)
