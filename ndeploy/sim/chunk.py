@@ -16,6 +16,7 @@ from ndeploy.sim.evaluators import Evaluator, guaranteed
 from ndeploy.sim.layout import convert
 from ndeploy.sim.operators import INT32, Sent
 from ndeploy.sim.plan import Plan
+from ndeploy.sim.products import latched
 from ndeploy.sim.schedule import Component, Link, ProductLink
 
 Array = npt.NDArray[Any]
@@ -80,6 +81,11 @@ class _Chunk:
                 last[operand] = max(last[operand], last[product.name], position[product.target])
         return last
 
+    def _updates(self, name: str) -> int:
+        """How many updates a population makes in these samples."""
+        updates = self.plan.populations[name].updates
+        return self.steps if updates is None else min(updates, self.steps)
+
     # -- one population over all steps ----------------------------------------------------------------------------
 
     def _evaluate(self, population: Population) -> None:
@@ -90,7 +96,8 @@ class _Chunk:
         bounds = {port: self._bound(links) for port, links in incoming.items()}
         chosen = self._evaluator(population, bounds)
         state = chosen.begin(self.samples)
-        values = np.empty((self.samples, self.steps, population.size), dtype=chosen.message_dtype)
+        steps = self._updates(population.name)
+        values = np.empty((self.samples, steps, population.size), dtype=chosen.message_dtype)
         traces = self._trace_arrays(population, chosen)
         columns = np.zeros((self.samples, population.size), dtype=np.int32)
         for b, t in self._tiles(population):
@@ -103,6 +110,7 @@ class _Chunk:
 
     def _receive(self, population: Population) -> None:
         values = self.messages[population.name].reshape(self.samples, self.steps, population.size)
+        values = values[:, : self._updates(population.name)]
         low, high = int(values.min()), int(values.max())
         narrow = _narrow(values, low, high) if self.plan.compiled else values.astype(np.int64)
         if not narrow.flags.writeable:
@@ -137,8 +145,11 @@ class _Chunk:
         self.sent[name] = Sent(values, low, high, density)
         if self.count:
             self.result.spikes[name] = totals
-            updates = 0 if isinstance(population.neuron, Input) else population.size * self.steps
-            self.result.neuron_updates[name] = np.full(self.samples, updates, dtype=np.int64)
+            updates = 0 if isinstance(population.neuron, Input) else self._updates(name)
+            self.result.neuron_updates[name] = np.full(self.samples, updates * population.size, dtype=np.int64)
+            if population.neuron.embedded:
+                operations = updates * population.neuron.operations(population.size)
+                self.result.embedded_ops[name] = np.full(self.samples, operations, dtype=np.int64)
             for projection in self.plan.outgoing[name]:
                 visits = self.plan.fan_out[projection.name].visits(columns, totals)
                 self.result.synaptic_ops[projection.name] = visits
@@ -147,6 +158,9 @@ class _Chunk:
             kept[f"spikes/{name}"] = values
         for key, value in kept.items():
             plain = convert(value, self.plan.layout[name], 1).astype(np.int64)
+            if plain.shape[1] < self.steps:  # it stands still and is silent
+                after = np.repeat(plain[:, -1:], self.steps - plain.shape[1], axis=1)
+                plain = np.concatenate([plain, after if key.startswith("state/") else np.zeros_like(after)], axis=1)
             self.result.traces[key] = plain.reshape(self.samples, self.steps, *population.shape)
 
     # -- components that depend on their own past -----------------------------------------------------------------
@@ -164,8 +178,8 @@ class _Chunk:
                 dtype = np.int8 if max(high, -low) <= 127 else np.int32
             else:
                 self.unbounded.add(p.name)
-            self.sent[p.name] = Sent(np.zeros((self.samples, self.steps, p.size), dtype=dtype), low, high, 1.0)
-        whole = slice(0, self.samples), slice(0, self.steps)
+            shape = self.samples, self._updates(p.name), p.size
+            self.sent[p.name] = Sent(np.zeros(shape, dtype=dtype), low, high, 1.0)
         own = set(component.populations)
         bounds: dict[tuple[str, str], int | None] = {}
         for p in members:
@@ -177,6 +191,7 @@ class _Chunk:
                 joined = tuple(x for x in products if {x.product.left, x.product.right} & own)
                 inner[key] = within, joined
                 rest = tuple(x for x in links if x not in within), tuple(x for x in products if x not in joined)
+                whole = slice(0, self.samples), slice(0, self._updates(p.name))
                 outside[key] = _whole(self._collect(rest, bounds[key], p.size, *whole), bounds[key])
             chosen[p.name] = self._evaluator(p, {port: bounds[p.name, port] for port in p.neuron.ports})
         state = {p.name: chosen[p.name].begin(self.samples) for p in members}
@@ -185,6 +200,8 @@ class _Chunk:
         for t in range(self.steps):
             now = slice(t, t + 1)
             for p in members:
+                if t >= self._updates(p.name):
+                    continue
                 sums = {}
                 for port in p.neuron.ports:
                     key = p.name, port
@@ -242,7 +259,7 @@ class _Chunk:
         """Summed input of a tile: (array (B, T, N), exponent), the input being array << exponent."""
         links, products = incoming
         samples, steps = b.stop - b.start, t.stop - t.start
-        if len(links) == 1 and not products and links[0].lag == 0:
+        if len(links) == 1 and not products and links[0].lag == 0 and t.stop <= self._rows(links[0]):
             array = self._through(links[0], b, t)
             exponent = links[0].projection.exponent
             return _divided(array, exponent, bound) if exponent < 0 or bound == 0 else (array, exponent)
@@ -250,7 +267,7 @@ class _Chunk:
         total = np.zeros((samples, steps, size), dtype=dtype)
         both: tuple[Link | ProductLink, ...] = (*links, *products)
         for x in both:
-            first, last = max(0, t.start - x.lag), t.stop - x.lag
+            first, last = max(0, t.start - x.lag), min(t.stop - x.lag, self._rows(x))
             if last <= first:
                 continue
             part = slice(first, last)
@@ -260,8 +277,12 @@ class _Chunk:
                 added = array << exponent if exponent else array
             else:
                 added = self._multiplied(x, b, part)
-            total[:, first + x.lag - t.start :] += added.astype(dtype, copy=False)
+            total[:, first + x.lag - t.start : last + x.lag - t.start] += added.astype(dtype, copy=False)
         return total, 0
+
+    def _rows(self, x: Link | ProductLink) -> int:
+        """For how many model steps something comes over it; a product latches its operands."""
+        return self._updates(x.projection.source) if isinstance(x, Link) else self.steps
 
     def _through(self, link: Link, b: slice, t: slice) -> Array:
         """Sums of a link for the messages of steps t, before the exponent."""
@@ -279,7 +300,7 @@ class _Chunk:
         return sums.reshape(*rows.shape[:2], -1)
 
     def _multiplied(self, x: ProductLink, b: slice, t: slice) -> Array:
-        left, right = (np.ascontiguousarray(self.sent[n].values[b, t]) for n in (x.product.left, x.product.right))
+        left, right = (latched(self.sent[n].values[b], t) for n in (x.product.left, x.product.right))
         contraction = self.plan.contractions[x.product.name]
         reach = None
         if self._bounded(x.product.left, x.product.right):
@@ -293,15 +314,16 @@ class _Chunk:
     def _tiles(self, population: Population) -> Iterator[tuple[slice, slice]]:
         """Samples and steps of each tile: whole samples where several fit, else some steps of one sample."""
         row = 4 * population.size + 2 * self.plan.arriving[population.name]
-        together = TILE_BYTES // (row * self.steps)
+        updates = self._updates(population.name)
+        together = TILE_BYTES // (row * updates)
         if together >= 1:
             for b in range(0, self.samples, together):
-                yield slice(b, min(self.samples, b + together)), slice(0, self.steps)
+                yield slice(b, min(self.samples, b + together)), slice(0, updates)
             return
         steps = max(1, TILE_BYTES // row)
         for b in range(self.samples):
-            for t in range(0, self.steps, steps):
-                yield slice(b, b + 1), slice(t, min(self.steps, t + steps))
+            for t in range(0, updates, steps):
+                yield slice(b, b + 1), slice(t, min(updates, t + steps))
 
     def _evaluator(self, population: Population, bounds: Mapping[str, int | None]) -> Evaluator:
         """Neurons with several ports are updated by their `step`."""
@@ -311,7 +333,7 @@ class _Chunk:
     def _trace_arrays(self, population: Population, chosen: Evaluator) -> dict[str, Array]:
         prefix = f"state/{population.name}/"
         names: Iterable[str] = (n for n in population.neuron.state if prefix + n in self.wanted)
-        shape = self.samples, self.steps, population.size
+        shape = self.samples, self._updates(population.name), population.size
         return {name: np.empty(shape, dtype=chosen.state_dtype) for name in names}
 
     def _note_overflow(self, population: Population, events: Mapping[str, int]) -> None:
@@ -333,7 +355,7 @@ class _Chunk:
         left, right = self.sent[product.left], self.sent[product.right]
         spikes = self.result.spikes
         visits, sent, updates = product_counts(
-            product, self.steps, spikes[product.left], spikes[product.right], contraction.live(left, right)
+            product, self.steps, spikes[product.left], spikes[product.right], contraction.live(left, right, self.steps)
         )
         self.result.synaptic_ops[name], self.result.spikes[name] = visits, sent
         self.result.neuron_updates[name] = updates

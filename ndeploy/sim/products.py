@@ -16,6 +16,13 @@ from ndeploy.sim.operators import FLOAT32_EXACT, FLOAT64_EXACT, Sent
 Rows = npt.NDArray[Any]
 
 
+def latched(values: Rows, steps: slice) -> Rows:
+    """Rows of these model steps of messages (B, rows, N): beyond the last row an operand stays as it was last."""
+    if steps.stop <= values.shape[1]:
+        return np.ascontiguousarray(values[:, steps])
+    return values[:, np.minimum(np.arange(steps.start, steps.stop), values.shape[1] - 1)]
+
+
 class Contraction:
     """The einsum of a product with a leading index for samples and steps."""
 
@@ -51,8 +58,8 @@ class Contraction:
             sums = whole >> self.product.exponent
         return convert(np.ascontiguousarray(sums.reshape(lead, -1)), 1, self.layouts[2])
 
-    def live(self, left: Sent, right: Sent) -> npt.NDArray[np.int64]:
-        """Scalar products with both operands not zero, by sample, summed over steps.
+    def live(self, left: Sent, right: Sent, steps: int) -> npt.NDArray[np.int64]:
+        """Scalar products with both operands not zero, by sample, summed over `steps` model steps.
 
         sum over the shared indices of (how many of left) * (how many of right), so that no product is formed.
         """
@@ -60,12 +67,13 @@ class Contraction:
         parts = []
         for side, sent in ((0, left), (1, right)):
             view = self.product.left_view if side == 0 else self.product.right_view
-            samples, steps = sent.values.shape[:2]
-            on = convert(sent.values, self.layouts[side], 1).reshape(samples, steps, *view) != 0
+            samples, rows = sent.values.shape[:2]
+            on = convert(sent.values, self.layouts[side], 1).reshape(samples, rows, *view) != 0
             letters = self.letters[side]
             own = tuple(i + 2 for i, x in enumerate(letters) if x not in shared)
             counts = on.sum(axis=own, dtype=np.int32) if own else on.astype(np.int32)
             kept = [x for x in letters if x in shared]
-            parts.append(counts.transpose(0, 1, *[kept.index(x) + 2 for x in shared]).reshape(samples, -1))
-        found: npt.NDArray[np.int64] = np.einsum("bi,bi->b", parts[0], parts[1], dtype=np.int64)
+            ordered = counts.transpose(0, 1, *[kept.index(x) + 2 for x in shared]).reshape(samples, rows, -1)
+            parts.append(latched(ordered, slice(0, steps)))
+        found: npt.NDArray[np.int64] = np.einsum("bti,bti->b", parts[0], parts[1], dtype=np.int64)
         return found
