@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from ndeploy.certainty import answers_at, most_certain
 from ndeploy.errors import UsageError
 from ndeploy.fixed import IntArray
 from ndeploy.ir.diagnostic import Diagnostic
@@ -122,19 +124,28 @@ def _payload(program: Program, port: InputPort, x: npt.NDArray[np.generic], x_sc
 def outputs_and_predictions(
     program: Program, traces: Mapping[str, IntArray]
 ) -> tuple[dict[str, IntArray], IntArray | None]:
-    """Outputs by population, (samples, steps, *shape), and the argmax of the decoded first output (None if "none")."""
+    """Outputs by population, (samples, steps, *shape), and what `predict` reads in the first (None if "none")."""
     outputs: dict[str, IntArray] = {}
     for port in program.outputs:
         key = "spikes/" if port.variable == "message" else "state/"
         suffix = "" if port.variable == "message" else f"/{port.variable}"
         outputs[port.population] = traces[f"{key}{port.population}{suffix}"]
     first = program.outputs[0]
-    return outputs, predict(outputs[first.population], first.decode)
+    return outputs, predict(outputs[first.population], first.decode, first.answer, first.scale)
 
 
-def predict(output: IntArray, decode: str) -> IntArray | None:
-    """argmax over neurons of the output (samples, steps, ...) decoded over steps; ties go to the lowest index."""
+def predict(output: npt.NDArray[Any], decode: str, answer: tuple[int, ...] = (), scale: float = 1.0) -> IntArray | None:
+    """The answer of every sample from the output (samples, steps, ...), as `OutputPort` defines the decodes.
+
+    "sum", "last", "max": argmax over all values of a step, (samples,). "most-certain": (samples, *answer[:-1]), argmax
+    over the last axis of `answer` at the most certain step. "ctc": (samples, steps), padded with -1. "none": None.
+    scale matters to "most-certain" only. Ties go to the lowest class and the earliest step.
+    """
     flat = output.reshape(output.shape[0], output.shape[1], -1)
+    if decode == "most-certain":
+        return answers_at(output, most_certain(output, answer, scale), answer)
+    if decode == "ctc":
+        return collapse(flat.argmax(axis=2), flat.shape[2] - 1)
     if decode == "sum":
         scores = flat.sum(axis=1)
     elif decode == "last":
@@ -144,3 +155,19 @@ def predict(output: IntArray, decode: str) -> IntArray | None:
     else:
         return None
     return np.asarray(scores.argmax(axis=1), dtype=np.int64)
+
+
+def collapse(classes: npt.NDArray[Any], blank: int) -> IntArray:
+    """CTC: of the classes (samples, steps) equal neighbours are merged and blanks dropped; -1 fills the end."""
+    kept = classes != blank
+    kept[:, 1:] &= classes[:, 1:] != classes[:, :-1]
+    # stable: what is kept moves to the front in its order
+    order = np.argsort(~kept, axis=1, kind="stable")
+    moved = np.take_along_axis(np.where(kept, classes, -1), order, axis=1)
+    return np.asarray(moved, dtype=np.int64)
+
+
+def fitted(predictions: IntArray, length: int) -> IntArray:
+    """Sequences (samples, n) cut, or padded with -1, to `length`."""
+    missing = max(0, length - predictions.shape[1])
+    return np.pad(predictions, ((0, 0), (0, missing)), constant_values=-1)[:, :length]

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ndeploy.data import Data
-from ndeploy.decode import encode
+from ndeploy.decode import encode, fitted
 from ndeploy.errors import RunnerError, UsageError
 from ndeploy.fixed import IntArray
 from ndeploy.ir.program import Program
@@ -54,7 +54,7 @@ def evaluate(
         results.append(runner(program, messages, trace=trace, options=replace(options, time_limit=left)))
         options.progress(f"{min(start + batch, len(data))} of {len(data)} samples")
     result = join(results)
-    return Evaluation(result, *accuracies(result.predictions, data.y))
+    return Evaluation(result, *accuracies(result.predictions, data.y, program.outputs[0].decode))
 
 
 def _time_left(options: RunnerOptions, began: float, done: int, samples: int) -> float | None:
@@ -70,10 +70,18 @@ def _time_left(options: RunnerOptions, began: float, done: int, samples: int) ->
     return left
 
 
-def accuracies(predictions: IntArray | None, y: IntArray | None) -> tuple[float | None, float | None]:
-    """(accuracy, sequence accuracy) as `Evaluation` defines them. Raises UsageError ND502 on unequal shapes."""
+def accuracies(
+    predictions: IntArray | None, y: IntArray | None, decode: str = "sum"
+) -> tuple[float | None, float | None]:
+    """(accuracy, sequence accuracy) as `Evaluation` defines them.
+
+    A sequence that was read with "ctc" has no length of its own: it is cut, or padded with -1, to that of y.
+    Raises UsageError ND502 on unequal shapes.
+    """
     if predictions is None or y is None:
         return None, None
+    if decode == "ctc" and y.ndim == 2:
+        predictions = fitted(predictions, y.shape[1])
     if predictions.shape != y.shape:
         raise UsageError(
             "ND502",

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from fixtures_path import fixture
 from networks import chain, lif, quantise
 
 from ndeploy import oracle
-from ndeploy.decode import encode, for_data, predict
+from ndeploy.certainty import certainties, first_certain, most_certain
+from ndeploy.decode import collapse, encode, fitted, for_data, predict
 from ndeploy.errors import UsageError
+from ndeploy.evaluate import accuracies
 from ndeploy.graph import reference
 from ndeploy.ir import network as net
 
@@ -83,3 +86,87 @@ def test_several_inputs_stand_one_after_another_in_a_sample():
     first, second = x[:, :, :2].astype(float), x[:, :, 2:].reshape(3, 6, 1, 3).astype(float)
     (want,) = reference.run(network, {"a": first, "b": second}).outputs.values()
     assert (got == np.asarray(want)).all()
+
+
+def logits(*ticks: list[float]) -> np.ndarray:
+    """One sample whose ticks show these values."""
+    return np.array([ticks], dtype=np.int64)
+
+
+def test_certainty_is_the_papers():
+    output = logits([0, 0, 0], [2, 0, 0], [0, 9, 0])
+    p = np.exp([1.0, 0.0, 0.0]) / np.exp([1.0, 0.0, 0.0]).sum()
+    found = certainties(output, (), 0.5)[0]
+    assert found[0] == 0.0
+    assert found[1] == pytest.approx(1 + (p * np.log(p)).sum() / np.log(3), abs=1e-7)
+    assert found[2] > found[1]
+    # positions are averaged
+    both = certainties(logits([0, 0, 2, 0]), (2, 2), 1.0)[0, 0]
+    q = np.exp([2.0, 0.0]) / np.exp([2.0, 0.0]).sum()
+    assert both == pytest.approx((0 + 1 + (q * np.log(q)).sum() / np.log(2)) / 2, abs=1e-7)
+
+
+@pytest.mark.parametrize("scale", [1e-300, 1.0, 1e300])
+def test_certainty_of_any_output_lies_between_0_and_1(scale):
+    output = np.random.default_rng(0).integers(-(1 << 23), 1 << 23, (50, 4, 6))
+    output[0] = 0
+    for answer in ((), (6,), (3, 2), (2, 3), (6, 1)):
+        found = certainties(output, answer, scale)
+        assert found.shape == (50, 4)
+        assert ((found >= 0) & (found <= 1)).all()
+
+
+def test_most_certain_answers_at_the_first_of_equal_ticks_with_the_lowest_of_equal_classes():
+    output = logits([0, 1, 0], [0, 3, 3], [3, 3, 0], [3, 0, 3])
+    assert most_certain(output).tolist() == [1]
+    assert predict(output, "most-certain").tolist() == [1]
+    # a permutation of the classes is no more certain, whatever order adds up how
+    spread = np.array([0, 1, 2, 3, 5, 7, 11, 13, 17])
+    rng = np.random.default_rng(1)
+    shuffled = np.stack([rng.permutation(spread) for _ in range(64)])[None]
+    assert most_certain(shuffled, (), 0.0931).tolist() == [0]
+    # sure beyond what the reference resolves is as sure as can be
+    assert most_certain(logits([0, 40], [0, 60], [0, 1000])).tolist() == [0]
+
+
+def test_most_certain_answers_have_the_shape_of_the_answer():
+    output = np.zeros((2, 3, 8), dtype=np.int64)
+    output[0, 1] = [9, 0, 0, 9, 9, 0, 0, 9]
+    output[1, 2] = [0, 9, 0, 9, 0, 9, 9, 0]
+    assert predict(output, "most-certain", (2, 2, 2)).tolist() == [[[0, 1], [0, 1]], [[1, 1], [1, 0]]]
+    assert predict(output, "most-certain", (4, 2)).tolist() == [[0, 1, 0, 1], [1, 1, 1, 0]]
+    assert predict(output.astype(np.float32), "most-certain", (8,)).shape == (2,)
+
+
+def test_the_first_tick_that_is_sure_enough_or_the_last():
+    certainty = np.array([[0.1, 0.5, 0.4, 0.9], [0.1, 0.2, 0.3, 0.2]])
+    assert first_certain(certainty, 0.5).tolist() == [1, 3]
+    assert first_certain(certainty, 0.0).tolist() == [0, 0]
+    assert first_certain(certainty, 1.0).tolist() == [3, 3]
+
+
+def test_ctc_merges_neighbours_then_drops_blanks():
+    classes = np.array([[0, 0, 3, 0, 1, 1, 3], [3, 3, 3, 3, 3, 3, 3], [0, 1, 2, 0, 1, 2, 0]])
+    expected = [[0, 0, 1, -1, -1, -1, -1], [-1] * 7, [0, 1, 2, 0, 1, 2, 0]]
+    assert collapse(classes, 3).tolist() == expected
+    assert predict(np.eye(4, dtype=np.int64)[classes], "ctc").tolist() == expected
+    assert fitted(collapse(classes, 3), 2).tolist() == [[0, 0], [-1, -1], [0, 1]]
+    assert fitted(collapse(classes, 3), 9)[0].tolist() == [0, 0, 1, *[-1] * 6]
+
+
+@pytest.mark.parametrize(
+    ("task", "answer", "decode", "wanted", "agree"),
+    [
+        ("parity", (9, 2), "most-certain", (0.979, 0.847), 1.0),
+        ("digits", (10,), "most-certain", (1.0, None), 1.0),
+        ("sort", (7,), "ctc", (0.826, 0.703), 0.98),
+    ],
+)
+def test_the_fixtures_answers_and_ticks(task, answer, decode, wanted, agree):
+    with np.load(fixture(f"ctm/{task}/reference.npz")) as file:
+        output, y, sure = np.moveaxis(file["logits"], 2, 1), file["y"], file["certainties"][:, 1]
+    assert np.abs(certainties(output, answer) - sure).max() < 1e-6
+    assert (most_certain(output, answer) == sure.argmax(axis=1)).mean() >= agree
+    accuracy, sequences = accuracies(predict(output, decode, answer), y, decode)
+    assert accuracy == pytest.approx(wanted[0], abs=1e-3)
+    assert sequences == (wanted[1] if wanted[1] is None else pytest.approx(wanted[1], abs=1e-3))
