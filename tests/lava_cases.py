@@ -11,9 +11,21 @@ from ndeploy.targets._lava.session import Session
 
 from ndeploy import oracle
 from ndeploy.fixed import IntArray
-from ndeploy.ir.program import InputPort, OutputPort, Population, Program, Projection
+from ndeploy.ir.program import InputPort, OutputPort, Population, Product, Program, Projection
 from ndeploy.ir.result import RunResult
-from ndeploy.neurons import Input, Neuron
+from ndeploy.neurons import (
+    Affine,
+    Delta,
+    Gate,
+    Input,
+    LayerNorm,
+    Neuron,
+    Register,
+    Sigma,
+    Silu,
+    Softmax,
+    Synchrony,
+)
 from ndeploy.synapses import Dense, Synapses
 
 needs_lava = pytest.mark.skipif(
@@ -104,3 +116,81 @@ def random_messages(program: Program, samples: int = 3, seed: int = 1, density: 
         value = rng.integers(payload.low, payload.high + 1, shape)
         messages[population.name] = np.where(rng.random(shape) < density, value, 0)
     return messages
+
+
+_each = np.arange(6)
+NEW_KINDS: dict[str, Neuron] = {
+    "affine": Affine(9, True, 300 + _each, 9, 7 * _each - 20),
+    "relu": Affine(7, False, 700, 10, -3),
+    "gate": Gate(9, True, _each - 2, 5, 200, 4, 40_000, 17 + _each % 2),
+    "silu": Silu(10, True, -_each, 90, 2, 30_000, 15),
+    "layer norm": LayerNorm(
+        8,
+        (2, 3),
+        1,
+        epsilon=40,
+        bias=_each,
+        multiplier=3000,
+        shift=8,
+        gain=90 + _each,
+        offset=-_each << 9,
+        gain_shift=13,
+    ),
+    "layer norm over all": LayerNorm(12, (6,), 0, epsilon=1, multiplier=1, gain=200, gain_shift=11),
+    "softmax": Softmax(8, (3, 2), multiplier=40_000, shift=9),
+    "synchrony": Synchrony(
+        12, 4096 - 300 * _each, (np.arange(1, 25).reshape(4, 6) * 900), exponent=3, start=50 * _each - 60, shift=15
+    ),
+    "register": Register(20, start=_each * 11 - 17),
+    "sigma from a start": Sigma(20, start=_each * 100),
+    "delta from a start": Delta(vth=60, bits=16, start=_each * 40 - 90),
+}
+"""What a graded network is made of; populations of six neurons."""
+
+
+def static_attention(realisation: str = "parallel") -> Program:
+    """Keys and values of a static input, made once; queries of every model step; scores, softmax, weighted values."""
+    rng = np.random.default_rng(11)
+
+    def weights(n_out: int, n_in: int) -> Dense:
+        return Dense(rng.integers(-40, 41, (n_out, n_in)).astype(np.int16))
+
+    heads, width, tokens = 2, 3, 4
+    populations = (
+        Population("x", (5,), Input(6, signed=True), updates=1),
+        Population("tick", (3,), Input(4, signed=True)),
+        Population("k", (heads, width, tokens), Affine(8, True, 400, 9), 2, updates=1),
+        Population("v", (heads, width, tokens), Affine(8, True, 300, 9), 3, updates=1),
+        Population("q", (heads, width), Affine(9, True, 900, 9), 1),
+        Population("attention", (heads, tokens), Softmax(8, (heads, tokens), 30_000, 14), 10),
+        Population("context", (heads, width), Affine(10, True, 700, 10), 18),
+        Population("z", (6,), Register(20, start=_each * 9 - 20), 0),
+    )
+    projections = (
+        Projection("x-k", "x", "k", weights(24, 5)),
+        Projection("x-v", "x", "v", weights(24, 5), delay=2),
+        Projection("tick-q", "tick", "q", weights(6, 3)),
+        Projection("z-q", "z", "q", weights(6, 6)),
+        Projection("context-z", "context", "z", Dense(np.eye(6, dtype=np.int16)), delay=2, unit=True),
+    )
+    stream = {"streamed": ("d", "l")}.get(realisation, ("", ""))
+    products = (
+        Product(
+            "scores", "q", "k", "attention", (heads, width), (heads, width, tokens), "hd,hdl->hl",
+            exponent=2, delay=5 if realisation == "streamed" else 2, realisation=realisation, stream=stream[0],
+        ),
+        Product(
+            "mixed", "attention", "v", "context", (heads, tokens), (heads, width, tokens), "hl,hdl->hd",
+            exponent=4, delay=6 if realisation == "streamed" else 2, realisation=realisation, stream=stream[1],
+        ),
+    )  # fmt: skip
+    return Program(
+        "static attention",
+        populations,
+        projections,
+        (InputPort("x"), InputPort("tick")),
+        (OutputPort("context", "message", "last"),),
+        6,
+        products,
+        period=20,
+    )

@@ -2,7 +2,8 @@
 
 `Gate` is mixed in before a process model. It never computes: it calls the model's own `run_spk`, notes what was sent
 and what the state is afterwards and, where the plan says so ("held"), starts the model at its population's offset only,
-clears it at the start of every sample and keeps what arrives between two updates. No import of Lava here.
+clears it at the start of every sample, keeps what arrives between two updates and stops it after its last one. No
+import of Lava here.
 """
 
 from __future__ import annotations
@@ -37,13 +38,15 @@ class Heartbeat:
 class Duty:
     """What a population's process model has to do besides computing.
 
-    record: open trace files by name ("message" or a state variable), (samples, steps, neurons).
-    ports: in-ports; held: see the module; heartbeat: of the one model that reports progress.
+    updates: it stands still after so many in a sample; record: open trace files by name ("message" or a state
+    variable), (samples, steps, neurons); ports: in-ports; held: see the module; heartbeat: of the one model that
+    reports progress.
     """
 
     population: str
     offset: int
     schedule: Schedule
+    updates: int
     ports: tuple[str, ...]
     variables: tuple[str, ...]
     record: dict[str, IntArray] = field(default_factory=dict)
@@ -96,7 +99,10 @@ class Gate:
             self._open()
         now: int = self.time_step - 1  # type: ignore[attr-defined]
         moment = self._duty.schedule.at(now, self._duty.offset)
-        if self._duty.held and not moment.active:
+        still = moment.active and moment.step >= self._duty.updates
+        if self._duty.held and still:
+            self._stand_still(moment)
+        elif self._duty.held and not moment.active:
             self._idle(moment)
         else:
             if self._duty.held and moment.step == 0:
@@ -114,7 +120,19 @@ class Gate:
             arrived = self._receive[name]()
             if moment.keep:
                 self._waiting[name] = self._waiting[name] + arrived
-        self._send(np.zeros(self.s_out._shape, dtype=np.int64))  # type: ignore[attr-defined]
+        self._silence()
+
+    def _stand_still(self, moment: Moment) -> None:
+        """An update it no longer makes: what has arrived is lost, so that the next sample does not find it."""
+        for name in self._duty.ports:
+            self._receive[name]()
+            self._waiting[name] = 0
+        self._silence()
+        self._record(moment)
+
+    def _silence(self) -> None:
+        self._sent = np.zeros(self.s_out._shape, dtype=np.int64)  # type: ignore[attr-defined]
+        self._send(self._sent)
 
     def _clear(self) -> None:
         for name in self._duty.variables:

@@ -27,7 +27,7 @@ from ndeploy.targets._lava.processes.product import Product as OwnProduct
 from ndeploy.targets._lava.processes.product import ProductModel
 from ndeploy.targets._lava.processes.projection import Projection as OwnProjection
 from ndeploy.targets._lava.processes.projection import ProjectionModel
-from ndeploy.targets._lava.schedule import Schedule
+from ndeploy.targets._lava.schedule import Schedule, updates_of
 from ndeploy.targets._lava.traces import Files
 from scipy.sparse import csr_matrix
 
@@ -165,8 +165,9 @@ class Network:
             self._link(connection.a_out, self._port(projection.target, projection.port))
         for product in program.products:
             offsets = program.population(product.left).offset, program.population(product.right).offset
+            updates = tuple(updates_of(program, program.population(name)) for name in (product.left, product.right))
             size = program.population(product.target).size
-            process = OwnProduct(product=product, offsets=offsets, schedule=self._schedule, size=size)
+            process = OwnProduct(product=product, offsets=offsets, updates=updates, schedule=self._schedule, size=size)
             self._link(self._processes[product.left].s_out, process.left)
             self._link(self._processes[product.right].s_out, process.right)
             self._link(process.a_out, self._port(product.target, product.port))
@@ -188,7 +189,8 @@ class Network:
         assignment = self._plan.populations[population.name]
         if isinstance(population.neuron, Input):
             samples = self._schedule.samples
-            flat = messages[population.name].reshape(samples, self._program.steps, -1)
+            flat = messages[population.name].reshape(samples, self._program.steps, -1).copy()
+            flat[:, updates_of(self._program, population) :] = 0
             self._processes[population.name] = _source(population, self._schedule, self._total, flat)
             return
         if assignment.native:
@@ -201,6 +203,7 @@ class Network:
             population=population.name,
             offset=population.offset,
             schedule=self._schedule,
+            updates=updates_of(self._program, population),
             ports=("a_in", "a_in2") if own else ports,
             variables=VARIABLES.get(assignment.process, ()),
             record={variable: file for (name, variable), file in self._files.items() if name == population.name},
@@ -254,7 +257,7 @@ def run_fused(program: Program, messages: Mapping[str, IntArray], files: Files, 
     data = np.zeros((samples, sum(p.size for p in inputs), total), dtype=np.int32)
     first = 0
     for population in inputs:
-        for step in range(program.steps):
+        for step in range(updates_of(program, population)):
             at = schedule.time(0, step, population.offset)
             data[:, first : first + population.size, at] = messages[population.name][:, step].reshape(samples, -1)
         first += population.size

@@ -12,9 +12,10 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 from ndeploy.targets._lava.operators import contraction, deliveries
+from ndeploy.targets._lava.schedule import updates_of
 
 from ndeploy.fixed import IntArray
-from ndeploy.ir.program import Program
+from ndeploy.ir.program import Population, Program
 from ndeploy.neurons import Input
 
 Recorder = Callable[[str, str, int, IntArray], None]
@@ -35,6 +36,7 @@ class Partition:
         for projection in program.projections:
             self._outgoing[projection.source].append((projection, deliveries(projection)))
         self._products = [(product, contraction(product)) for product in program.products]
+        self._updates = {p.name: updates_of(program, p) for p in program.populations}
         self._operands: dict[tuple[str, int], IntArray] = {}
         self._operand_names = {name for p in program.products for name in (p.left, p.right)}
 
@@ -46,6 +48,10 @@ class Partition:
         for population in self.program.populations:
             step, phase = divmod(time - population.offset, self.program.period)
             if phase or not 0 <= step < self.program.steps:
+                continue
+            if step >= self._updates[population.name]:
+                # it stands still and sends nothing; its record of messages is zero to begin with
+                self._record_state(population, step)
                 continue
             if isinstance(population.neuron, Input):
                 message = np.asarray(inputs[population.name], dtype=np.int64)
@@ -59,8 +65,7 @@ class Partition:
                 self._state[population.name] = state
                 message = message.reshape(self._samples, -1)
                 self._record(population.name, "message", step, message)
-                for variable, value in state.items():
-                    self._record(population.name, variable, step, value.reshape(self._samples, -1))
+                self._record_state(population, step)
             if population.name in self._operand_names:
                 self._operands[population.name, step] = message
             for projection, deliver in self._outgoing[population.name] if message.any() else ():
@@ -68,15 +73,25 @@ class Partition:
                     self._in_flight[time + delay].append((projection.target, projection.port, value))
         self._multiply(time)
 
+    def _record_state(self, population: Population, step: int) -> None:
+        for variable, value in self._state[population.name].items():
+            self._record(population.name, variable, step, value.reshape(self._samples, -1))
+
     def _multiply(self, time: int) -> None:
         for product, contract in self._products:
             start = max(self.program.population(name).offset for name in (product.left, product.right))
             step, phase = divmod(time - start, self.program.period)
             if phase or not 0 <= step < self.program.steps:
                 continue
-            value = contract(self._operands[product.left, step], self._operands[product.right, step])
+            value = contract(self._operand(product.left, step), self._operand(product.right, step))
             self._in_flight[time + product.delay].append((product.target, product.port, value))
         for name, step in list(self._operands):
-            # an operand is read at the latest when the last population has made the same model step
-            if time > self.program.latency + step * self.program.period:
+            # an operand is read at the latest when the last population has made the same model step; the last message
+            # of one that stands still is read to the end
+            latched = self._updates[name] < self.program.steps and step == self._updates[name] - 1
+            if time > self.program.latency + step * self.program.period and not latched:
                 del self._operands[name, step]
+
+    def _operand(self, name: str, step: int) -> IntArray:
+        """What the population sent for that model step, or last."""
+        return self._operands[name, min(step, self._updates[name] - 1)]

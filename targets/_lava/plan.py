@@ -12,7 +12,7 @@ from typing import Any
 
 from ndeploy.targets._lava import parameters
 from ndeploy.targets._lava.parameters import Arguments, NotNative
-from ndeploy.targets._lava.schedule import projection_lag, window_of
+from ndeploy.targets._lava.schedule import projection_lag, updates_of, window_of
 
 from ndeploy.ir.program import Population, Product, Program, Projection
 from ndeploy.neurons import (
@@ -86,6 +86,11 @@ def _neuron(program: Program, population: Population) -> tuple[str, Arguments]:
     neuron = population.neuron
     if isinstance(neuron, Input):
         return "RingBuffer", {}
+    updates = updates_of(program, population)
+    if updates < program.steps:
+        raise NotNative(f"it stands still after {updates} of {program.steps} updates, Lava's processes do not")
+    if any(value.any() for value in neuron.initial(population.shape).values()):
+        raise NotNative("its state does not start at zero, Lava's does")
     if isinstance(neuron, CubaLif | CubaLi):
         return "LIF", parameters.lif(population)
     if isinstance(neuron, TernaryLif):

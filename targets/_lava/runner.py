@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ndeploy.targets._lava.plan import describe
+from ndeploy.targets._lava.schedule import updates_of
 from ndeploy.targets._lava.session import Session
 
 from ndeploy.counts import count
@@ -96,7 +97,9 @@ def _traces(
     ]
     traces = {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
     for name, message in messages.items():
-        traces[f"spikes/{name}"] = np.asarray(message, dtype=np.int64)
+        sent = np.array(message, dtype=np.int64)
+        sent[:, updates_of(program, program.population(name)) :] = 0
+        traces[f"spikes/{name}"] = sent
     return traces
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ndeploy.ir.program import Product, Program, Projection, lag
+from ndeploy.ir.program import Population, Product, Program, Projection, lag
 
 
 @dataclass(frozen=True)
@@ -58,6 +58,11 @@ class Schedule:
     def total(self, latency: int) -> int:
         """Chip steps until the last update of the last sample is done."""
         return (self.samples - 1) * self.window + latency + (self.steps - 1) * self.period + 1
+
+
+def updates_of(program: Program, population: Population) -> int:
+    """Updates the population makes in a sample, at model steps 0 .. this - 1."""
+    return program.steps if population.updates is None else min(population.updates, program.steps)
 
 
 def longest_delay(projection: Projection) -> int:

@@ -18,10 +18,13 @@ from ndeploy.targets._lava.operators import contraction
 
 
 class Product(AbstractProcess):
-    """offsets: of the left and the right operand's population; schedule: of the run; size: the target's neurons."""
+    """offsets, updates: of the left and the right operand's population; schedule: of the run; size: the target's
+    neurons."""
 
-    def __init__(self, *, product: Any, offsets: tuple[int, int], schedule: Any, size: int) -> None:
-        super().__init__(product=product, offsets=offsets, schedule=schedule, size=size)
+    def __init__(
+        self, *, product: Any, offsets: tuple[int, int], updates: tuple[int, int], schedule: Any, size: int
+    ) -> None:
+        super().__init__(product=product, offsets=offsets, updates=updates, schedule=schedule, size=size)
         self.left = InPort(shape=(int(np.prod(product.left_view)),))
         self.right = InPort(shape=(int(np.prod(product.right_view)),))
         self.a_out = OutPort(shape=(size,))
@@ -31,7 +34,7 @@ class Product(AbstractProcess):
 @requires(CPU)
 @tag("fixed_pt")
 class ProductModel(PyLoihiProcessModel):
-    """Multiplies the two messages of the same model step once both were sent."""
+    """Multiplies the two messages of a model step once both were sent; keeps the last of one that stands still."""
 
     left = LavaPyType(PyInPort.VEC_DENSE, np.int64)
     right = LavaPyType(PyInPort.VEC_DENSE, np.int64)
@@ -44,16 +47,20 @@ class ProductModel(PyLoihiProcessModel):
         self._offsets = proc_params["offsets"]
         self._schedule = proc_params["schedule"]
         self._none = np.zeros(proc_params["size"], dtype=np.int64)
+        self._updates = proc_params["updates"]
         self._operands: tuple[dict[Any, Any], dict[Any, Any]] = ({}, {})
+        self._last: list[Any] = [None, None]
         self._in_flight: dict[int, Any] = defaultdict(int)
 
     def run_spk(self) -> None:
         self.a_out.send(self._none + self._in_flight.pop(self.time_step, 0))
-        for messages, offset, port in zip(self._operands, self._offsets, (self.left, self.right), strict=True):
+        for side, port in enumerate((self.left, self.right)):
             message = port.recv()
-            moment = self._schedule.at(self.time_step - 1, offset)
+            moment = self._schedule.at(self.time_step - 1, self._offsets[side])
             if moment.active:
-                messages[moment.sample, moment.step] = message
+                if moment.step < self._updates[side]:
+                    self._last[side] = message
+                self._operands[side][moment.sample, moment.step] = self._last[side]
         for key in [key for key in self._operands[0] if key in self._operands[1]]:
             left, right = (messages.pop(key).reshape(1, -1) for messages in self._operands)
             at = self.time_step + self._delay
