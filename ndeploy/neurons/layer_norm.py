@@ -13,7 +13,7 @@ from ndeploy.neurons.base import Message, Neuron, Parameter, State
 from ndeploy.neurons.saturation import saturate, saturation
 
 ALIGNED_BITS = 20
-"""Magnitude of an aligned sum: squares of 2^21 over 2^11 neurons stay below 2^53."""
+"""Magnitude of an aligned sum: squares summed over 2^20 neurons stay below 2^61, whatever the sums are."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,8 +26,9 @@ class LayerNorm(Neuron):
     message = clip((y * gain + offset) >> gain_shift)
 
     `bias`, `multiplier`, `shift`, `gain`, `offset`, `gain_shift` broadcast to the population's shape.
-    Error of y against the real layer norm of x, sigma = sqrt(V) in units of x: the mean 0.5 / sigma, the root
-    2^-8 / sigma of y, the division half a unit; V's floor less than 1 / (2 V) of y.
+    Error of y against the real layer norm of x, sigma = sqrt(V) >= 1 in units of x: |y| (1 / (2 V) + 1 / (256 sigma - 1))
+    by the floors of V and of the root, 2048 / sigma units by the rounded mean (0.5 of c), half a unit by the division;
+    the first two factors multiply.
     """
 
     kind: ClassVar[str] = "layer-norm"

@@ -20,7 +20,10 @@ class Softmax(Neuron):
     x = a * multiplier >> shift                      scores times log2(e), in units of 1/4096
     e = 2^-(max x - x) in units of 2^-16;  message = round(e (2^bits - 1) / sum e)
 
-    One unit of the message is 1 / (2^bits - 1). Error of a share: 2 * (4.6e-5 + ln(2) / 8192) + half a unit.
+    One unit of the message is 1 / (2^bits - 1). Error of a share p among N against the real softmax of the unrounded x:
+    half a unit of x is 8.5e-5 of e (what it does to the maximum cancels), exp2 errs by 2.6e-5 of the largest e; with S
+    the sum of e over the largest, S >= 1, below 1.7e-4 (1 + 2.6e-5 N) p + 2.6e-5 (1 + N p) / S + half a unit. That is
+    2.2e-4 + half a unit where the shares are equal; N = 64 scores that all vanish beside one may take 1.9e-3 from it.
     """
 
     kind: ClassVar[str] = "softmax"

@@ -20,8 +20,9 @@ class Synchrony(Neuron):
 
     factor: 0..4096, 4096 keeps all. start: alpha before the first update. table: (ticks, neurons), the data-independent
     1 / sqrt(beta) with all scales folded in, 16 bits; updates beyond its last row use the last row.
-    Error of alpha after k updates: at most k units of rounding toward zero and floor, and |alpha| k 2^-13 where the
-    factor is rounded.
+    Error of alpha after k updates: less than k units of rounding toward zero and, with an exponent, k of floor; where the
+    factor is rounded to 12 bits, k 2^-13 of the largest |alpha| more. The message: the table's entry times that, and half
+    a unit.
     """
 
     kind: ClassVar[str] = "synchrony"
@@ -51,10 +52,10 @@ class Synchrony(Neuron):
         return decay(state["alpha"], np.asarray(self.factor)) + product
 
     def _value(self, alpha: IntArray, tick: IntArray) -> IntArray:
-        flat = alpha.reshape(-1, self.table.shape[1])
-        row = np.minimum(tick.reshape(flat.shape), len(self.table) - 1)
-        entry = self.table[row, np.arange(self.table.shape[1])]
-        return round_shift(flat * entry, np.asarray(self.shift).reshape(-1)).reshape(alpha.shape)
+        neurons = self.table.shape[1]
+        row = np.minimum(tick.reshape(-1, neurons), len(self.table) - 1)
+        entry = self.table[row, np.arange(neurons)].reshape(alpha.shape)
+        return round_shift(alpha * entry, self.shift)
 
     def step(self, state: State, inputs: Mapping[str, IntArray]) -> tuple[State, IntArray]:
         alpha = clip_state(self._alpha(state, inputs))
