@@ -18,10 +18,10 @@ class Gate(Neuron):
     """v = a_in + bias;  g = ((a_gate + gate_bias) * gate_multiplier) >> gate_shift, in units of 1/4096;
     message = clip((((v * sigmoid(g)) >> 15) * multiplier) >> shift), every shift to nearest.
 
-    Error against v s(g) multiplier / 2^shift with the real sigmoid s of the unrounded g: sigmoid's table 6.8e-5 |v|, half
-    a unit of g through sigmoid's slope of at most 1/4 3.1e-5 |v|, half a unit of v and half a unit of the message: below
-    (1e-4 |v| + 0.5) multiplier / 2^shift + 0.5 units of the message. Where g's real factor is rounded to a multiplier of
-    16 bits, |g| s'(g) 2^-16 <= 3.5e-6 more of |v|.
+    Error against v s(g) multiplier / 2^shift with the real sigmoid s of the unrounded g: sigmoid's table 6.8e-5 |v|,
+    half a unit of g through sigmoid's slope of at most 1/4 3.1e-5 |v|, half a unit of v and half a unit of the message:
+    below (1e-4 |v| + 0.5) multiplier / 2^shift + 0.5 units of the message. Where g's real factor is rounded to a
+    multiplier of 16 bits, |g| s'(g) 2^-16 <= 3.5e-6 more of |v|.
     """
 
     kind: ClassVar[str] = "gate"

@@ -26,9 +26,9 @@ class LayerNorm(Neuron):
     message = clip((y * gain + offset) >> gain_shift)
 
     `bias`, `multiplier`, `shift`, `gain`, `offset`, `gain_shift` broadcast to the population's shape.
-    Error of y against the real layer norm of x, sigma = sqrt(V) >= 1 in units of x: |y| (1 / (2 V) + 1 / (256 sigma - 1))
-    by the floors of V and of the root, 2048 / sigma units by the rounded mean (0.5 of c), half a unit by the division;
-    the first two factors multiply.
+    Error of y against the real layer norm of x, sigma = sqrt(V) >= 1 in units of x: by the floors of V and of the root
+    |y| (1 / (2 V) + 1 / (256 sigma - 1)), where these two factors multiply; by the rounded mean (0.5 of c) 2048 / sigma
+    units; half a unit by the division.
     """
 
     kind: ClassVar[str] = "layer-norm"

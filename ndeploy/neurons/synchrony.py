@@ -20,9 +20,9 @@ class Synchrony(Neuron):
 
     factor: 0..4096, 4096 keeps all. start: alpha before the first update. table: (ticks, neurons), the data-independent
     1 / sqrt(beta) with all scales folded in, 16 bits; updates beyond its last row use the last row.
-    Error of alpha after k updates: less than k units of rounding toward zero and, with an exponent, k of floor; where the
-    factor is rounded to 12 bits, k 2^-13 of the largest |alpha| more. The message: the table's entry times that, and half
-    a unit.
+    Error of alpha after k updates: less than k units of rounding toward zero and, with an exponent, k of floor; where
+    the factor is rounded to 12 bits, k 2^-13 of the largest |alpha| more. The message: the table's entry times that,
+    and half a unit.
     """
 
     kind: ClassVar[str] = "synchrony"
