@@ -75,6 +75,9 @@ class Linear(Node):
 class Conv(Node):
     """Cross-correlation (NIR Conv1d and Conv2d). weight: (C_out, C_in/groups, *kernel); bias: (C_out,) or None.
 
+    bias may have the output's whole shape (C_out, *positions): what a fold adds at a padded border, or an embedding of
+    the position.
+
     One or two spatial axes. padding holds numbers only: "same" and "valid" are resolved by the reader.
     """
 
@@ -178,7 +181,8 @@ class Gate(Node):
 class LayerNorm(Node):
     """Extension: y = (x - mean) / sqrt(var + epsilon) * gain + offset over `axis` of the input viewed as `view`.
 
-    var is the biased variance (PyTorch's LayerNorm). gain, offset: (view[axis],). The output has the input's shape.
+    var is the biased variance (PyTorch's LayerNorm). gain, offset: (view[axis],). The output has the shape `shape`; the
+    input has as many values, in C order.
     """
 
     shape: tuple[int, ...]
