@@ -80,7 +80,10 @@ def _weighted(node: ir.Linear | ir.Conv, dtype: torch.dtype, delay: int | None) 
             y = y * 2.0**exponent
         elif exponent < 0:
             y = torch.floor(y * 2.0**exponent)
-        return y if bias is None else y + bias.reshape(-1, *(1,) * axes)
+        if bias is None:
+            return y
+        # a bias of the whole output's shape has a value for every position
+        return y + (bias.reshape(-1, *(1,) * axes) if bias.ndim == 1 else bias)
 
     if isinstance(node, ir.Linear):
         if exponent == 0:
@@ -89,10 +92,22 @@ def _weighted(node: ir.Linear | ir.Conv, dtype: torch.dtype, delay: int | None) 
     axes = weight.ndim - 2
     stride, padding, dilation = (spread(v, axes) for v in (node.stride, node.padding, node.dilation))
     convolve = F.conv1d if axes == 1 else F.conv2d
-    inner = bias if exponent == 0 else None
+    inner = bias if exponent == 0 and (bias is None or bias.ndim == 1) else None
+
+    # a window that is the whole input: one small matrix a group, for which PyTorch's convolutions are slow
+    matrices = _window_matrices(node, weight) if node.groups > 1 and not any(node.padding) else None
 
     def convolution(x: Tensor) -> Tensor:
+        if matrices is not None and x.shape[2:] == weight.shape[2:]:
+            y = torch.bmm(x.reshape(len(x), node.groups, -1).transpose(0, 1), matrices)
+            y = y.transpose(0, 1).reshape(len(x), -1, *(1,) * axes)
+            return finish(y, axes)
         y = convolve(x, weight, inner, stride=stride, padding=padding, dilation=dilation, groups=node.groups)
-        return y if exponent == 0 else finish(y, axes)
+        return y if exponent == 0 and inner is bias else finish(y, axes)
 
     return convolution
+
+
+def _window_matrices(node: ir.Conv, weight: Tensor) -> Tensor:
+    """(groups, inputs of a window, output channels of a group)."""
+    return weight.reshape(node.groups, weight.shape[0] // node.groups, -1).transpose(1, 2).contiguous()

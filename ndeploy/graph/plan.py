@@ -1,20 +1,22 @@
 """The order in which a Network is executed step by step, and where its loops are cut.
 
-Carriers are the nodes whose value is kept: inputs, outputs, neurons, delays, joins, products, maximum pools. Between
-them lie linear nodes, evaluated on demand as terms. A loop is cut at the path that leads back to a carrier which a
-depth-first walk from the inputs has already passed; that path reads the value of `recurrent_delay` steps ago. What a
-linear node in the loop adds by itself (its bias) is there from the first step.
+Carriers are the nodes whose value is kept: inputs, outputs, neurons, delays, joins, products, maximum pools and
+graded nodes (activations, gates, norms, registers, ...). Between them lie linear nodes, evaluated on demand as terms.
+A loop is cut at the path that leads back to a carrier which a depth-first walk from the inputs has already passed;
+that path reads the value of `recurrent_delay` steps ago. What a linear node in the loop adds by itself (its bias) is
+there from the first step. A register's path is never cut: the register itself is the delay.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from ndeploy.errors import RefusedError
 from ndeploy.graph.discrete import NEURON_NODES, delay_steps
+from ndeploy.graph.graded_shapes import GRADED
 from ndeploy.ir import network as ir
 
 MAX_PATHS = 100_000
@@ -42,17 +44,23 @@ class Apply:
 class Plan:
     """terms: each refers only to terms before it. inputs: by carrier, the terms that are summed into it.
 
-    operands: by product, its left and right term. order: carriers, sources before targets within a step. late: delay
-    nodes whose output never depends on the same step; they come first in `order` and take their input last.
+    operands: by product and gate, the terms that are summed into its left (value) and its right (gate) operand.
+    order: carriers, sources before targets within a step. late: delay nodes and registers, whose output never depends
+    on the same step; they come first in `order` and take their input last.
     history: how many past values of a carrier are read, 0 for none.
     """
 
     terms: tuple[Value | Apply, ...]
     inputs: Mapping[str, tuple[int, ...]]
-    operands: Mapping[str, tuple[int, int]]
+    operands: Mapping[str, tuple[tuple[int, ...], tuple[int, ...]]]
     order: tuple[str, ...]
     late: tuple[str, ...]
     history: Mapping[str, int]
+
+    def reads(self, name: str) -> tuple[int, ...]:
+        """All terms that enter a carrier."""
+        left, right = self.operands.get(name, ((), ()))
+        return (*self.inputs.get(name, ()), *left, *right)
 
 
 def is_carrier(network: ir.Network, name: str) -> bool:
@@ -61,7 +69,7 @@ def is_carrier(network: ir.Network, name: str) -> bool:
     if isinstance(node, ir.Scale):
         # a Scale of ones that several edges enter is a residual join: a value of its own that others read
         return bool((node.scale == 1).all()) and len(network.sources(name)) > 1
-    kept = (ir.Input, ir.Output, ir.Delay, ir.Product, ir.IntegerNeuron, *NEURON_NODES)
+    kept = (ir.Input, ir.Output, ir.Delay, ir.Product, ir.IntegerNeuron, *NEURON_NODES, *GRADED)
     return isinstance(node, kept) or (isinstance(node, ir.Pool) and node.kind == "max")
 
 
@@ -69,6 +77,42 @@ def plan(network: ir.Network) -> Plan:
     """Raises RefusedError ND202 (a linear node without input), ND206 (a loop that cannot be cut), ND201 (too many
     paths)."""
     return _Planner(network).plan()
+
+
+@dataclass(frozen=True)
+class Constant:
+    """What is the same at every step: carriers, terms (indices). lasting: the terms of them that others read later."""
+
+    carriers: frozenset[str]
+    terms: frozenset[int]
+    lasting: frozenset[int]
+
+
+_STATELESS = (ir.Output, ir.Product, ir.Pool, ir.Scale, ir.Activation, ir.Gate, ir.LayerNorm, ir.Softmax)
+
+
+def constant(network: ir.Network, made: Plan, inputs: Collection[str]) -> Constant:
+    """What depends on nothing but those `inputs` (each one value for all steps) and keeps no state."""
+    carriers: set[str] = set()
+    known: dict[int, bool] = {}
+
+    def same(i: int) -> bool:
+        if i not in known:
+            term = made.terms[i]
+            if isinstance(term, Value):
+                known[i] = term.lag == 0 and term.carrier in carriers
+            else:
+                known[i] = all(same(t) for t in term.terms)
+        return known[i]
+
+    # by the order of a step: what a carrier reads of the same step has been decided before it
+    for name in made.order:
+        if name in inputs or (isinstance(network.nodes[name], _STATELESS) and all(same(i) for i in made.reads(name))):
+            carriers.add(name)
+    terms = frozenset(i for i in range(len(made.terms)) if same(i))
+    readers = [made.reads(name) for name in made.order if name not in carriers]
+    readers += [term.terms for i, term in enumerate(made.terms) if isinstance(term, Apply) and i not in terms]
+    return Constant(frozenset(carriers), terms, terms & {i for read in readers for i in read})
 
 
 Path = tuple[str, ...]
@@ -92,17 +136,21 @@ class _Planner:
         self.paths = [(path, target) for target in self.carriers for path in self._paths(target)]
         self.back = self._back_paths()
         inputs: dict[str, tuple[int, ...]] = {}
-        operands: dict[str, tuple[int, int]] = {}
+        operands: dict[str, tuple[tuple[int, ...], tuple[int, ...]]] = {}
         for name in self.carriers:
             node = network.nodes[name]
             if isinstance(node, ir.Product):
-                operands[name] = (self._one(name, node.left), self._one(name, node.right))
+                operands[name] = (self._sum(name, (node.left,)), self._sum(name, (node.right,)))
+            elif isinstance(node, ir.Gate):
+                operands[name] = (self._sum(name, node.value), self._sum(name, node.gate))
             else:
-                inputs[name] = tuple(t for s in self.sources[name] for t in self._term(name, s, (), 0))
+                inputs[name] = self._sum(name, self.sources[name])
         return Plan(tuple(self.terms), inputs, operands, self._order(), self.late, dict(self.history))
 
     def _never_now(self, name: str) -> bool:
         node = self.network.nodes[name]
+        if isinstance(node, ir.Register):
+            return True
         return isinstance(node, ir.Delay) and int(delay_steps(node, self.network.semantics, name).min()) >= 1
 
     def _paths(self, target: str) -> Iterator[Path]:
@@ -160,9 +208,8 @@ class _Planner:
                     walk.pop()
         return frozenset(found)
 
-    def _one(self, target: str, name: str) -> int:
-        terms = self._term(target, name, (), 0)
-        return terms[0]
+    def _sum(self, target: str, names: Iterable[str]) -> tuple[int, ...]:
+        return tuple(term for name in names for term in self._term(target, name, (), 0))
 
     def _term(self, target: str, name: str, below: Path, lag: int) -> list[int]:
         """Indices of the terms whose sum is what node `name` sends to `target` through the linear nodes `below`."""

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from ndeploy.errors import UsageError
+from ndeploy.graph.graded_shapes import GRADED, check_graded, graded_output
 from ndeploy.ir import network as ir
 
 Shape = tuple[int, ...]
@@ -147,6 +148,8 @@ def own_shape(node: ir.Node) -> Shape | None:
         return (node.weight.shape[0],)
     if isinstance(node, ir.Product):
         return tuple(node.output_shape)
+    if isinstance(node, GRADED):
+        return graded_output(node)
     if isinstance(node, ir.Flatten):
         return flatten_output("", node, node.input_shape) if node.input_shape else None
     if isinstance(node, ir.Reduce):
@@ -196,6 +199,9 @@ def _check(network: ir.Network, name: str, node: ir.Node, sources: list[str], sh
     """Every value that arrives at the node has the shape the node takes."""
     if isinstance(node, ir.Product):
         _check_product(name, node, sources, shapes)
+        return
+    if isinstance(node, GRADED):
+        check_graded(name, node, sources, shapes)
         return
     for other in sources[1:]:
         if shapes[other] != shapes[sources[0]]:
