@@ -199,6 +199,12 @@ CODES: dict[str, Code] = {
         "not enough memory",
         "The work needs more memory than this machine gives: run fewer samples at once, no traces, or fewer steps.",
     ),
+    "ND708": Code(
+        "no certainty to stop at",
+        "`run --stop-certainty` ends a sample at the first tick whose certainty is high enough. Only networks that "
+        "answer at their most certain tick (Continuous Thought Machines) have such a certainty; the answers of others "
+        "are read over all model steps.",
+    ),
     "ND799": Code(
         "internal error",
         "ndeploy met a situation its authors did not foresee: a defect of ndeploy, not of your input. Run the command "

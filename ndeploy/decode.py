@@ -28,10 +28,15 @@ def _input_shapes(program: Program) -> list[tuple[int, ...]]:
 
 def for_data(program: Program, x: npt.NDArray[np.generic]) -> Program:
     """The program with as many model steps as the sequences of x (samples, steps, *shape) have; itself for static x."""
-    shape = sample_shape(_input_shapes(program))
-    if x.ndim == len(shape) + 2 and x.shape[2:] == shape and x.shape[1] != program.steps:
+    if encodes_sequences(program, x) and x.shape[1] != program.steps:
         return replace(program, steps=int(x.shape[1]))
     return program
+
+
+def encodes_sequences(program: Program, x: npt.NDArray[np.generic]) -> bool:
+    """Whether x is (samples, steps, *shape), of whatever length."""
+    shape = sample_shape(_input_shapes(program))
+    return x.ndim == len(shape) + 2 and x.shape[2:] == shape
 
 
 def encode(program: Program, x: npt.NDArray[np.generic], x_scale: float = 1.0) -> dict[str, IntArray]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from ndeploy.certainty import most_certain
 from ndeploy.data import Data
 from ndeploy.decode import encode, fitted
 from ndeploy.errors import RunnerError, UsageError
@@ -110,7 +111,7 @@ def join(results: list[RunResult]) -> RunResult:
         chip_steps=first.chip_steps,
         seconds=sum(r.seconds for r in results),
         traces=_joined(r.traces for r in results),
-        overflow=_added(r.overflow for r in results),
+        overflow=merged_overflow(r.overflow for r in results),
     )
 
 
@@ -122,7 +123,8 @@ def _joined(parts: Iterable[Mapping[str, IntArray]]) -> dict[str, IntArray]:
     return {name: np.concatenate(values) for name, values in lists.items()}
 
 
-def _added(parts: Iterable[Mapping[str, Mapping[str, int]]]) -> dict[str, dict[str, int]]:
+def merged_overflow(parts: Iterable[Mapping[str, Mapping[str, int]]]) -> dict[str, dict[str, int]]:
+    """Overflow events of several runs, added up."""
     total: dict[str, dict[str, int]] = {}
     for part in parts:
         for population, events in part.items():
@@ -136,3 +138,11 @@ def mean_per_sample(counts: Mapping[str, IntArray]) -> float:
     """Events of one kind a sample: the exact sum over everything that counts them, divided once."""
     samples = max((len(value) for value in counts.values()), default=0)
     return sum(int(value.sum()) for value in counts.values()) / samples if samples else 0.0
+
+
+def certain_ticks(program: Program, evaluation: Evaluation) -> IntArray | None:
+    """The most certain tick of every sample, (samples,), counted from 1; None where the answer is not read there."""
+    port = program.outputs[0]
+    if port.decode != "most-certain":
+        return None
+    return most_certain(evaluation.result.outputs[port.population], port.answer, port.scale) + 1

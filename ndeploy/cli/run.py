@@ -10,6 +10,8 @@ import typer
 from ndeploy.cli import console, guard, options
 
 if TYPE_CHECKING:
+    from ndeploy.adaptive import Adaptive, Saving
+    from ndeploy.artifact import Artifact
     from ndeploy.evaluate import Evaluation
     from ndeploy.ir.program import Program
 
@@ -22,6 +24,10 @@ def run_command(
     batch: options.Batch = 64,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Write outputs and predictions (.npz).")] = None,
     trace: Annotated[bool, typer.Option("--trace", help="Also write every message and state variable.")] = False,
+    stop_certainty: Annotated[
+        float | None,
+        typer.Option("--stop-certainty", help="End a sample at the first tick that is this certain, 0 to 1."),
+    ] = None,
     lava_python: options.LavaPython = None,
     lava_mode: options.LavaMode = "native",
     threads: options.Threads = None,
@@ -32,9 +38,13 @@ def run_command(
     options.choice("--lava-mode", lava_mode, ("native", "fused"))
     if trace and output is None:
         raise typer.BadParameter("needs --output to write to", param_hint="--trace")
+    if stop_certainty is not None and not 0 <= stop_certainty <= 1:  # false for NaN too
+        raise typer.BadParameter(f"{stop_certainty} is no certainty from 0 to 1", param_hint="--stop-certainty")
+    if stop_certainty is not None and trace:
+        raise typer.BadParameter("records whole runs; leave out --stop-certainty", param_hint="--trace")
     options.apart({"--output": output}, {"ARTIFACT": artifact, "--data": data})
+    from ndeploy import adaptive, atomic, runners
     from ndeploy import artifact as artifacts
-    from ndeploy import atomic, runners
     from ndeploy import data as samples
     from ndeploy.decode import clipped, for_data, stretched
     from ndeploy.evaluate import evaluate
@@ -49,23 +59,44 @@ def run_command(
         )
         given = samples.load(data, limit)
         program = for_data(loaded.program, given.x)
-        evaluation = evaluate(program, given, chosen, told, batch=batch, trace=trace)
+        early, saving = None, None
+        if stop_certainty is None:
+            evaluation = evaluate(program, given, chosen, told, batch=batch, trace=trace)
+        else:
+            early = adaptive.run(program, given, chosen, told, stop_certainty, batch=batch)
+            evaluation = early.spent
+            saving = _saving(loaded, program, early)
     for diagnostic in (*stretched(loaded.program, program), *clipped(program, given.x, given.x_scale)):
         guard.show_diagnostic(diagnostic)
     if output is not None:
-        _write(output, program, evaluation, trace)
+        _write(output, program, evaluation, trace, early)
     if json:
-        console.emit("run", fields(program, evaluation, runner, output))
+        found = fields(program, evaluation, runner, output)
+        if early is not None and saving is not None:
+            found |= adaptive_fields(program, early, saving)
+        console.emit("run", found)
     else:
         from ndeploy.report.run import report
 
-        console.show(*report(program, evaluation, runner, given.y))
+        console.show(*report(program, evaluation, runner, given.y, early, saving))
         if output is not None:
             console.show(f"[dim]wrote[/dim] {output}")
 
 
-def _write(path: Path, program: Program, evaluation: Evaluation, trace: bool) -> None:
-    """The .npz of `--output`: output (the first port's), output/<population> of the others, predictions, traces."""
+def _saving(loaded: Artifact, program: Program, early: Adaptive) -> Saving:
+    """What stopping early saved, priced where the artifact's target is known here and has prices."""
+    from ndeploy import adaptive, plugins
+
+    name = str(loaded.meta.get("target", ""))
+    target = plugins.targets().get(name)
+    return adaptive.saving(program, target, early)
+
+
+def _write(path: Path, program: Program, evaluation: Evaluation, trace: bool, early: Adaptive | None) -> None:
+    """The .npz of `--output`: output (the first port's), output/<population> of the others, predictions, traces.
+
+    Of samples that ended early: outputs of all ticks, and ticks, how many each took.
+    """
     import numpy as np
 
     from ndeploy import atomic
@@ -76,6 +107,8 @@ def _write(path: Path, program: Program, evaluation: Evaluation, trace: bool) ->
     arrays.update({f"output/{name}": value for name, value in result.outputs.items() if name != first})
     if result.predictions is not None:
         arrays["predictions"] = result.predictions
+    if early is not None:
+        arrays["ticks"] = early.ticks
     if trace:
         arrays.update(result.traces)
     with atomic.writing(path) as file:
@@ -84,8 +117,9 @@ def _write(path: Path, program: Program, evaluation: Evaluation, trace: bool) ->
 
 def fields(program: Program, evaluation: Evaluation, runner: str, output: Path | None) -> dict[str, Any]:
     """The object of `--json`; event counts are means a sample."""
-    from ndeploy.evaluate import mean_per_sample
+    from ndeploy.evaluate import certain_ticks, mean_per_sample
 
+    certain = certain_ticks(program, evaluation)
     result, counts = evaluation.result, evaluation.result.counts
     return {
         "runner": runner,
@@ -110,5 +144,38 @@ def fields(program: Program, evaluation: Evaluation, runner: str, output: Path |
             for name, value in counts.spikes.items()
         },
         "synaptic_ops_by_projection": {name: float(value.mean()) for name, value in counts.synaptic_ops.items()},
+        "certain_ticks_mean": None if certain is None else float(certain.mean()),
         "output": None if output is None else str(output),
+    }
+
+
+def adaptive_fields(program: Program, early: Adaptive, saving: Saving) -> dict[str, Any]:
+    """What `--stop-certainty` adds to the object of `--json`. Every other count is of what was spent.
+
+    ticks: samples that took 1, 2, ... steps. saved: shares of the whole run. all_ticks: the whole run, answered at the
+    most certain tick.
+    """
+    import numpy as np
+
+    from ndeploy import adaptive
+    from ndeploy.evaluate import mean_per_sample
+
+    full = early.full
+    return {
+        "stop_certainty": early.least,
+        "ticks_mean": float(early.ticks.mean()),
+        "ticks": np.bincount(early.ticks, minlength=program.steps + 1)[1:].tolist(),
+        "chip_steps": saving.chip_steps,
+        "saved": {
+            **{kind: early.saved(kind) for kind in adaptive.KINDS},
+            "chip_steps": saving.chip_steps_saved,
+            "energy": saving.energy_saved,
+        },
+        "energy_target": saving.target,
+        "all_ticks": {
+            "accuracy": full.accuracy,
+            "sequence_accuracy": full.sequence_accuracy,
+            "chip_steps": full.result.chip_steps,
+            **{kind: mean_per_sample(getattr(full.result.counts, kind)) for kind in adaptive.KINDS},
+        },
     }

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ndeploy.evaluate import Evaluation, mean_per_sample
+from ndeploy.evaluate import Evaluation, certain_ticks, mean_per_sample
 from ndeploy.fixed import IntArray
 from ndeploy.ir.program import Population, Program
 from ndeploy.neurons import Input
@@ -16,13 +16,24 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.table import Table
 
+    from ndeploy.adaptive import Adaptive, Saving
+
 MAX_CLASSES = 20
 """Predictions with more classes than this are listed by their commonest."""
 
 
-def report(program: Program, evaluation: Evaluation, runner: str, y: IntArray | None) -> list[RenderableType]:
-    """Headline, predictions, layers."""
-    parts: list[RenderableType] = [_headline(program, evaluation, runner, y), ""]
+def report(
+    program: Program,
+    evaluation: Evaluation,
+    runner: str,
+    y: IntArray | None,
+    early: Adaptive | None = None,
+    saving: Saving | None = None,
+) -> list[RenderableType]:
+    """Headline, predictions, layers; with samples that ended early, when they did and what it saved."""
+    parts: list[RenderableType] = [_headline(program, evaluation, runner, y, saving), ""]
+    if early is not None and saving is not None:
+        parts += [adaptive(program, early, saving), ""]
     if evaluation.result.predictions is not None and evaluation.result.predictions.ndim == 1:
         parts.append(_predictions(evaluation.result.predictions, y))
     parts.append(_layers(program, evaluation))
@@ -33,7 +44,9 @@ def report(program: Program, evaluation: Evaluation, runner: str, y: IntArray | 
     return parts
 
 
-def _headline(program: Program, evaluation: Evaluation, runner: str, y: IntArray | None) -> Table:
+def _headline(
+    program: Program, evaluation: Evaluation, runner: str, y: IntArray | None, saving: Saving | None
+) -> Table:
     from rich.text import Text
 
     result, counts = evaluation.result, evaluation.result.counts
@@ -46,10 +59,14 @@ def _headline(program: Program, evaluation: Evaluation, runner: str, y: IntArray
     rows["a sample takes"] = (
         f"{style.si(mean_per_sample(counts.synaptic_ops))} synaptic operations, "
         f"{style.si(mean_per_sample(counts.neuron_updates))} neuron updates, "
-        f"{style.si(mean_per_sample(counts.spikes))} spikes, {result.chip_steps} chip steps"
+        f"{style.si(mean_per_sample(counts.spikes))} spikes, "
+        f"{result.chip_steps if saving is None else round(saving.chip_steps, 1)} chip steps"
     )
+    certain = certain_ticks(program, evaluation)
+    if certain is not None and saving is None:
+        rows["answered"] = f"at the most certain tick: {certain.mean():.1f} of {program.steps} on average"
     if counts.embedded_ops:
-        rows["embedded processor"] = f"{style.si(mean_per_sample(counts.embedded_ops))} multiply-accumulates a sample"
+        rows["embedded processor"] = f"{style.si(mean_per_sample(counts.embedded_ops))} operations a sample"
     if result.seconds > 0:
         total = sum(int(value.sum()) for value in counts.synaptic_ops.values())
         rows["speed"] = (
@@ -57,6 +74,42 @@ def _headline(program: Program, evaluation: Evaluation, runner: str, y: IntArray
             f"{style.si(evaluation.samples / result.seconds)} samples/s, "
             f"{style.si(total / result.seconds)} synaptic operations/s"
         )
+    return style.facts(rows)
+
+
+def adaptive(program: Program, early: Adaptive, saving: Saving) -> Table:
+    """Accuracy against ticks, what was saved, and how many samples ended at each tick."""
+    from rich.text import Text
+
+    full = early.full
+    events = (
+        ("synaptic operations", "synaptic_ops"),
+        ("neuron updates", "neuron_updates"),
+        ("spikes", "spikes"),
+        ("embedded operations", "embedded_ops"),
+    )
+    saved = [f"{style.percent(early.saved(kind))} of the {name}" for name, kind in events if early.saved(kind)]
+    rows: dict[str, object] = {
+        "a sample ends": f"at the first tick of certainty {early.least:g}, after {early.ticks.mean():.2f} of "
+        f"{program.steps} ticks on average"
+    }
+    if full.accuracy is not None:
+        whole = "" if full.sequence_accuracy is None else f", whole sequences {style.percent(full.sequence_accuracy)}"
+        rows["all ticks"] = f"{style.percent(full.accuracy)} at the most certain one{whole}"
+    rows["saved"] = ", ".join([*saved, f"{style.percent(saving.chip_steps_saved)} of the chip steps"])
+    if saving.energy is not None:
+        before, after = (style.si(value, "J") for value in saving.energy)
+        rows["energy saved"] = Text(
+            f"{style.percent(saving.energy_saved)} on {saving.target}: {after} instead of {before} a sample "
+            "(rough estimate, events only)",
+            style="bold green",
+        )
+    else:
+        rows["energy saved"] = f"no prices known for {saving.target or 'the target'}: see the events above"
+    ended = np.bincount(early.ticks, minlength=program.steps + 1)
+    for tick in range(1, program.steps + 1):
+        if ended[tick]:
+            rows[f"tick {tick}"] = f"{style.bar(ended[tick] / ended.max(), 24)} {ended[tick]}"
     return style.facts(rows)
 
 
