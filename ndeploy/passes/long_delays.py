@@ -8,12 +8,28 @@ from dataclasses import replace
 import numpy as np
 
 from ndeploy.graph.discrete import DiscreteNeuron
-from ndeploy.ir.lowered import Compare, Join, Lowered, Model, Or, RealPopulation, RealProjection, RealSparse
+from ndeploy.ir.lowered import (
+    GRADED,
+    Compare,
+    Join,
+    Lowered,
+    Model,
+    Or,
+    RealPopulation,
+    RealProjection,
+    RealSparse,
+    Registered,
+)
 from ndeploy.passes.schedule import Schedule
 
 
-def _relay_model(model: Model) -> Model:
-    """A relay of binary spikes needs no graded messages; what the host or an integer neuron sends may be anything."""
+def _relay_model(model: Model, shape: tuple[int, ...]) -> Model:
+    """A relay of binary spikes needs no graded messages; what the host or an integer neuron sends may be anything.
+
+    What has a scale for every neuron is passed on by a register, which takes over the scale of its source.
+    """
+    if isinstance(model, GRADED):
+        return Registered(np.zeros(shape))
     binary = isinstance(model, Or | Compare) or (isinstance(model, DiscreteNeuron) and model.spiking)
     return Or() if binary else Join()
 
@@ -40,7 +56,9 @@ def relay_long_delays(lowered: Lowered, planned: Schedule, limit: int | None) ->
                 size = math.prod(source.shape)
                 index = np.arange(size, dtype=np.int64)
                 identity = RealSparse(np.ones(size), index, index, size, size)
-                populations[name] = RealPopulation(name, source.shape, _relay_model(source.model))
+                populations[name] = RealPopulation(
+                    name, source.shape, _relay_model(source.model, source.shape), updates=source.updates
+                )
                 projections.append(RealProjection(f"{p.source}->{name}", p.source, name, identity, unit=True))
                 offset[name] = offset[p.source] + leg
                 delay[f"{p.source}->{name}"] = leg

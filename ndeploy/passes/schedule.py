@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ndeploy.errors import RefusedError
 from ndeploy.ir import program as ir
-from ndeploy.ir.lowered import Lowered, RealProduct
+from ndeploy.ir.lowered import Lowered, Normed, RealProduct, Softmaxed
 from ndeploy.realise import realise
 
 
@@ -43,27 +43,27 @@ def as_product(product: RealProduct, realisation: str, delay: int = 0, exponent:
     )
 
 
-def schedule(lowered: Lowered, *, attention: str = "parallel", mode: str = "auto") -> Schedule:
-    """Longest-path offsets over the projections of lag 0; every delay is stretched to land in the right model step.
+EMBEDDED = (Normed, Softmaxed)
+"""Models mixed on the embedded processor: their messages leave it a chip step later."""
 
-    The period is the least that lets every product finish and every loop close. attention: realisation of all
-    products. mode: "auto" is pipelined where nothing can cross from a sample to the next.
+
+def schedule(lowered: Lowered, *, attention: str = "parallel", mode: str = "auto") -> Schedule:
+    """Longest-path offsets over all projections; every delay is stretched to land in the right model step.
+
+    The period is the least that lets every product finish and every loop close: a model step takes as many chip steps
+    as its longest loop. A population that is fed from earlier model steps alone waits until what it feeds is ready.
+    attention: realisation of all products. mode: "auto" is pipelined where nothing can cross from a sample to the next.
     Raises RefusedError ND206 (a loop within a model step), ND204 (pipelined asked for a program with memory in flight).
     """
     costs = {p.name: realise(as_product(p, attention)) for p in lowered.products}
-    period = max((c.busy for c in costs.values()), default=1)
-    edges: dict[str, list[tuple[str, int]]] = {p.name: [] for p in lowered.populations}
-    for p in lowered.projections:
-        if p.lag == 0:
-            edges[p.source].append((p.target, 1))
+    embedded = {p.name for p in lowered.populations if isinstance(p.model, EMBEDDED)}
+    edges = [_Edge(p.source, p.target, 2 if p.source in embedded else 1, p.lag) for p in lowered.projections]
     for q in lowered.products:
         for operand in {q.left, q.right}:
-            edges[operand].append((q.target, costs[q.name].chip_steps))
-    offset = _longest_paths(edges)
-    # a model step takes as many chip steps as its longest loop
-    for p in lowered.projections:
-        if p.lag:
-            period = max(period, -(-(1 + offset[p.source] - offset[p.target]) // p.lag))
+            edges.append(_Edge(operand, q.target, costs[q.name].chip_steps + (operand in embedded)))
+    names = [p.name for p in lowered.populations]
+    least = max((c.busy for c in costs.values()), default=1)
+    period, offset = _closed(names, edges, least)
     delay = {p.name: offset[p.target] - offset[p.source] + p.lag * period for p in lowered.projections}
     for q in lowered.products:
         delay[q.name] = offset[q.target] - max(offset[q.left], offset[q.right])
@@ -78,8 +78,52 @@ def schedule(lowered: Lowered, *, attention: str = "parallel", mode: str = "auto
     return Schedule(offset, delay, period, attention, chosen)
 
 
-def _longest_paths(edges: Mapping[str, list[tuple[str, int]]]) -> dict[str, int]:
-    """Longest path to every node, over a graph that must be acyclic."""
+@dataclass(frozen=True)
+class _Edge:
+    """target's update is at least `cost` chip steps after source's of `lag` model steps before."""
+
+    source: str
+    target: str
+    cost: int
+    lag: int = 0
+
+
+def _closed(names: Sequence[str], edges: Sequence[_Edge], least: int) -> tuple[int, dict[str, int]]:
+    """The least period, not below `least`, in which every loop closes, and the earliest offsets for it."""
+    start = _longest_paths(names, [e for e in edges if e.lag == 0])
+    late = [e for e in edges if e.lag]
+    # in this period the earliest offsets within a model step close every loop
+    high = max([least, *(-(-(e.cost + start[e.source] - start[e.target]) // e.lag) for e in late)])
+    low = least
+    while low < high:
+        middle = (low + high) // 2
+        if _settled(start, edges, middle) is None:
+            low = middle + 1
+        else:
+            high = middle
+    return low, _settled(start, edges, low) or start
+
+
+def _settled(start: Mapping[str, int], edges: Sequence[_Edge], period: int) -> dict[str, int] | None:
+    """Earliest offsets that satisfy every edge, None where a loop is longer than its model steps (Bellman-Ford)."""
+    offset = dict(start)
+    for _ in range(len(offset) + 1):
+        moved = False
+        for e in edges:
+            needed = offset[e.source] + e.cost - e.lag * period
+            if needed > offset[e.target]:
+                offset[e.target] = needed
+                moved = True
+        if not moved:
+            return offset
+    return None
+
+
+def _longest_paths(names: Sequence[str], forward: Sequence[_Edge]) -> dict[str, int]:
+    """Longest path to every population, over edges that must be acyclic."""
+    edges: dict[str, list[tuple[str, int]]] = {name: [] for name in names}
+    for e in forward:
+        edges[e.source].append((e.target, e.cost))
     waiting = dict.fromkeys(edges, 0)
     for targets in edges.values():
         for target, _ in targets:
