@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -23,6 +24,7 @@ from ndeploy.fixed import STATE_MAX
 from ndeploy.graph.discrete import DiscreteNeuron
 from ndeploy.ir.diagnostic import Diagnostic
 from ndeploy.ir.lowered import (
+    GRADED,
     Accumulate,
     Compare,
     FloatArray,
@@ -36,10 +38,12 @@ from ndeploy.ir.lowered import (
 )
 from ndeploy.ir.program import Program
 from ndeploy.neurons import CubaLi, CubaLif
+from ndeploy.passes.along import columns
 from ndeploy.passes.fields import fit_fields
-from ndeploy.passes.inputs import input_coding
-from ndeploy.passes.integerise import INPUT_MAX, integerise, message_units
+from ndeploy.passes.graded_choices import graded_choices, graded_input
+from ndeploy.passes.integerise import INPUT_MAX, integerise
 from ndeploy.passes.margin import with_margin
+from ndeploy.passes.message_units import message_units
 from ndeploy.passes.order import topological
 from ndeploy.passes.ranges import Range, input_ranges
 from ndeploy.quantizer import Choices, Quantised, Request
@@ -63,7 +67,7 @@ def _weighted(lowered: Lowered, population: RealPopulation) -> bool:
     return isinstance(population.model, DiscreteNeuron | Compare | Accumulate)
 
 
-def largest_weights(lowered: Lowered, population: RealPopulation, units: Mapping[str, float]) -> FloatArray:
+def largest_weights(lowered: Lowered, population: RealPopulation, units: Mapping[str, Any]) -> FloatArray:
     """The largest |weight| times its message's unit, by group of neurons that can share a unit; broadcasts to shape."""
     shape = population.shape
     size = int(np.prod(shape))
@@ -73,7 +77,8 @@ def largest_weights(lowered: Lowered, population: RealPopulation, units: Mapping
     result = np.zeros(channels if by_channel else size)
     own = own_exponents(lowered, population, units)
     for p in into:
-        weight = np.abs(p.synapses.weight) * units[p.source] / 2.0 ** own.get(p.name, 0)
+        source = columns(p.synapses, units[p.source], lowered.population(p.source).shape)
+        weight = np.abs(p.synapses.weight) * source / 2.0 ** own.get(p.name, 0)
         if isinstance(p.synapses, RealConv):
             rows = weight.reshape(channels, -1).max(axis=1)
         elif isinstance(p.synapses, RealDense):
@@ -88,7 +93,7 @@ def largest_weights(lowered: Lowered, population: RealPopulation, units: Mapping
     return result.reshape(channels, *(1,) * (len(shape) - 1)) if by_channel else result.reshape(shape)
 
 
-def own_exponents(lowered: Lowered, population: RealPopulation, units: Mapping[str, float]) -> dict[str, int]:
+def own_exponents(lowered: Lowered, population: RealPopulation, units: Mapping[str, Any]) -> dict[str, int]:
     """By which power of two the mantissas of each projection into the population are worth more than the finest one's.
 
     A message of a graded input may be worth 1/255 and a spike 1: with one exponent for both, the input's weights would
@@ -97,7 +102,14 @@ def own_exponents(lowered: Lowered, population: RealPopulation, units: Mapping[s
     into = lowered.into(population.name)
     if any(p.unit or p.integer is not None for p in into) or any(q.target == population.name for q in lowered.products):
         return {}
-    reach = {p.name: float(np.abs(p.synapses.weight).max(initial=0.0)) * units[p.source] for p in into}
+    reach = {
+        p.name: float(
+            (np.abs(p.synapses.weight) * columns(p.synapses, units[p.source], lowered.population(p.source).shape)).max(
+                initial=0.0
+            )
+        )
+        for p in into
+    }
     least, finest = min(((r, name) for name, r in reach.items() if r > 0), default=(1.0, ""))
     # below 0 a sum loses low bits: sums of integers have them to spare, sums of spikes do not
     source = next((lowered.population(p.source).model for p in into if p.name == finest), None)
@@ -113,7 +125,7 @@ def _sparse_rows(synapses: RealSparse, weight: FloatArray, size: int) -> FloatAr
 
 
 def choose_unit(
-    request: Request, population: RealPopulation, units: Mapping[str, float], factor: float, readout: bool
+    request: Request, population: RealPopulation, units: Mapping[str, Any], factor: float, readout: bool
 ) -> FloatArray:
     """Real value of one unit of the population's synaptic input; `factor` >= 1 coarsens it."""
     lowered, model = request.lowered, population.model
@@ -197,11 +209,11 @@ def _choices(
     request: Request, factors: Mapping[str, float], shifts: Mapping[str, int], coarser: Mapping[str, int]
 ) -> Choices:
     lowered = request.lowered
-    payload = request.target.widths.payload.value
-    inputs = {name: input_coding(name, request.calibration, request.input_settings, payload) for name in lowered.inputs}
+    inputs = {name: graded_input(request, name) for name in lowered.inputs}
     readouts = {name for name, _ in lowered.outputs}
     bits = {p.name: request.bits for p in lowered.projections if not p.unit and p.integer is None}
-    choices = Choices(inputs, {}, bits, shift=shifts)
+    graded = graded_choices(request, inputs, bits)
+    choices = replace(graded, shift=shifts)
     for _ in range(PASSES if _sends_itself_membranes(lowered) else 1):
         unit: dict[str, FloatArray] = {}
         exponent: dict[str, int] = {}
@@ -223,7 +235,12 @@ def _choices(
             if fine:
                 exponent[population.name] = fine
             unit[population.name] = np.asarray(chosen / 2.0 ** max(0, fine))
-        choices = replace(choices, unit=unit, exponent=exponent, own_exponent=projections)
+        choices = replace(
+            choices,
+            unit={**graded.unit, **unit},
+            exponent=exponent,
+            own_exponent={**graded.own_exponent, **projections},
+        )
     return choices
 
 
@@ -263,8 +280,8 @@ def quantize(request: Request, progress: Callable[[str], None]) -> Quantised:
     Raises UsageError ND305 (input range unknown), RefusedError ND301 (a value that fits no width) and ND302 (ranges
     that calibration data exceed however coarse the weights).
     """
-    if not 2 <= request.bits <= 8:
-        raise RefusedError("ND301", f"{request.bits} weight bits", help="choose --bits between 2 and 8")
+    if not 2 <= request.bits <= 16:
+        raise RefusedError("ND301", f"{request.bits} weight bits", help="choose --bits between 2 and 16")
     factors: dict[str, float] = {}
     shifts: dict[str, int] = {}
     coarser: dict[str, int] = {}
@@ -274,9 +291,12 @@ def quantize(request: Request, progress: Callable[[str], None]) -> Quantised:
         program = fit_fields(integerise(request.lowered, request.schedule, choices, request.name), request.target)
         ranges = input_ranges(program)
         worse, new_shifts = _exceeded(request, program, ranges, sample is not None)
-        if not worse and not new_shifts and sample is not None:
+        spiking = any(isinstance(p.neuron, CubaLif | CubaLi) for p in program.populations)
+        if not worse and not new_shifts and sample is not None and spiking:
             progress(f"calibrating, round {round_ + 1}")
-            worse = dict.fromkeys(_overflows(with_margin(program, ranges), sample), 2.0)
+            found = _overflows(with_margin(program, ranges), sample)
+            # graded messages are clipped by design, and their sums are proved to fit
+            worse = {name: 2.0 for name in found if not isinstance(request.lowered.population(name).model, GRADED)}
         if not worse and not new_shifts:
             return Quantised(program, choices, _unproved(program, ranges))
         shifts |= new_shifts

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -18,26 +19,25 @@ from ndeploy.fixed import DECAY_ONE, STATE_MAX, STATE_SHIFT, IntArray
 from ndeploy.graph.discrete import DiscreteNeuron
 from ndeploy.ir import program as ir
 from ndeploy.ir.lowered import (
+    GRADED,
     Accumulate,
     Compare,
     FloatArray,
     Join,
     Lowered,
     Or,
-    RealConv,
-    RealDense,
     RealPopulation,
-    RealProjection,
-    RealSynapses,
     Source,
 )
 from ndeploy.neurons import Compare as CompareNeuron
 from ndeploy.neurons import CubaLi, CubaLif, Input, Neuron, Parameter, Relay
+from ndeploy.passes import graded
 from ndeploy.passes.intervals import Intervals
+from ndeploy.passes.message_units import EMIT_BITS, message_units
 from ndeploy.passes.order import topological
 from ndeploy.passes.schedule import Schedule, as_product
+from ndeploy.passes.weights import integer_projection
 from ndeploy.quantizer import Choices
-from ndeploy.synapses import Conv, Dense, Sparse, Synapses
 
 RESETS = {
     "zero": "zero",
@@ -48,8 +48,6 @@ RESETS = {
 }
 INPUT_MAX = (1 << (23 - STATE_SHIFT)) - 1
 """Largest synaptic input whose shift by 6 stays inside the 24-bit current."""
-EMIT_BITS = 16
-"""Payload with which a membrane inside the network (not a readout) is sent on."""
 
 
 def integer(value: npt.ArrayLike) -> Parameter:
@@ -142,93 +140,12 @@ def lif(
     return neuron_, state
 
 
-def mantissas(weight: FloatArray, per_unit: FloatArray, bits: int, name: str) -> npt.NDArray[np.int16]:
-    """round(weight / per_unit) in the symmetric range of `bits`. Raises RefusedError ND304, ND301 (out of range)."""
-    top = (1 << (bits - 1)) - 1
-    value = weight / per_unit
-    if not np.isfinite(value).all():
-        raise RefusedError(
-            "ND304", f"projection '{name}' holds a weight that is no number", help="retrain or repair it"
-        )
-    worst = float(np.abs(value).max(initial=0.0))
-    if worst > top + 0.5 + 1e-6 * top:
-        raise RefusedError(
-            "ND301",
-            f"projection '{name}': a weight is {worst:.4g} units of its target's input, more than {top}",
-            help="the units of a loop did not settle; raise --bits, or rescale the layers of the loop",
-        )
-    return np.clip(np.rint(value), -top, top).astype(np.int16)
-
-
-def rows(synapses: RealSynapses, value: FloatArray, shape: tuple[int, ...]) -> FloatArray:
-    """`value` (broadcasting to the target's shape) laid along the weight: per row, channel or synapse."""
-    full = np.broadcast_to(value, shape).reshape(-1)
-    if isinstance(synapses, RealDense):
-        return full[:, None]
-    if isinstance(synapses, RealConv):
-        return full.reshape(synapses.weight.shape[0], -1)[:, 0][:, None, None, None]
-    return full[synapses.target]
-
-
-def layout(synapses: RealSynapses, weight: npt.NDArray[np.int16]) -> Synapses:
-    """Integer synapses in the layout of real ones."""
-    if isinstance(synapses, RealDense):
-        return Dense(weight)
-    if isinstance(synapses, RealConv):
-        return Conv(weight, synapses.in_shape, synapses.stride, synapses.padding, synapses.dilation, synapses.groups)
-    return Sparse(weight, synapses.target, synapses.source, synapses.inputs, synapses.outputs)
-
-
-def message_units(lowered: Lowered, choices: Choices) -> dict[str, float]:
-    """The real value of one unit of each population's message, sources first.
-
-    Raises RefusedError ND301 where branches of a join have values that are no whole multiples of one another.
-    """
-    units: dict[str, float] = {}
-    for population in topological(lowered):
-        model, name = population.model, population.name
-        if isinstance(model, Source):
-            units[name] = choices.inputs[name].scale
-        elif isinstance(model, Join) and name not in choices.unit:
-            units[name] = _join_unit(lowered, name, units)
-        elif name in choices.unit and isinstance(model, Join):
-            units[name] = float(np.max(choices.unit[name]))
-        elif isinstance(model, DiscreteNeuron) and not model.spiking and name in choices.unit:
-            gain = np.asarray(model.input_gain * model.gain)
-            state = np.asarray(gain * choices.unit[name] / (1 << choices.shift.get(name, STATE_SHIFT)))
-            units[name] = float(state.flat[0]) * 2.0 ** (24 - EMIT_BITS)
-        else:
-            units[name] = 1.0
-    return units
-
-
-def contributions(lowered: Lowered, name: str, units: Mapping[str, float]) -> list[float]:
-    """The real values that one unit of each incoming unit-weight projection or product is worth."""
-    values = [
-        float(np.abs(p.synapses.weight).max()) * units[p.source] for p in lowered.into(name) if p.unit and p.lag == 0
-    ]
-    return values + [units[q.left] * units[q.right] * q.scale for q in lowered.products if q.target == name]
-
-
-def _join_unit(lowered: Lowered, name: str, units: Mapping[str, float]) -> float:
-    values = contributions(lowered, name, units)
-    smallest = min(values)
-    for value in values:
-        if abs(value / smallest - round(value / smallest)) > 1e-9:
-            raise RefusedError(
-                "ND301",
-                f"join '{name}': its branches are worth {value:g} and {smallest:g} a unit, which no integer relates",
-                help="put a neuron before the join, or scale one branch by a whole number",
-            )
-    return smallest
-
-
 def integerise(lowered: Lowered, schedule: Schedule, choices: Choices, name: str) -> ir.Program:
     """The program. Raises RefusedError ND301 and ND304."""
     units = message_units(lowered, choices)
     heard = {p.source for p in lowered.projections} | {name for q in lowered.products for name in (q.left, q.right)}
     populations: list[ir.Population] = []
-    projections = tuple(_projection(lowered, schedule, choices, units, p) for p in lowered.projections)
+    projections = tuple(integer_projection(lowered, schedule, choices, units, p) for p in lowered.projections)
     products = tuple(
         as_product(p, schedule.realisation, schedule.delay[p.name], _exponent(lowered, choices, units, p.name))
         for p in lowered.products
@@ -245,6 +162,7 @@ def integerise(lowered: Lowered, schedule: Schedule, choices: Choices, name: str
                 schedule.offset[population.name],
                 scale,
                 population.name,
+                population.updates,
             )
         )
     return ir.Program(
@@ -252,7 +170,7 @@ def integerise(lowered: Lowered, schedule: Schedule, choices: Choices, name: str
         populations=tuple(populations),
         projections=projections,
         inputs=tuple(ir.InputPort(i, choices.inputs[i].scale) for i in lowered.inputs),
-        outputs=tuple(_output(lowered, population, variable) for population, variable in lowered.outputs),
+        outputs=tuple(_output(lowered, choices, population, variable) for population, variable in lowered.outputs),
         steps=lowered.steps,
         products=products,
         period=schedule.period,
@@ -260,16 +178,21 @@ def integerise(lowered: Lowered, schedule: Schedule, choices: Choices, name: str
     )
 
 
-def _output(lowered: Lowered, population: str, variable: str) -> ir.OutputPort:
+def _output(lowered: Lowered, choices: Choices, population: str, variable: str) -> ir.OutputPort:
+    if population in choices.message:
+        scale = float(choices.message[population].scale.flat[0])
+        return ir.OutputPort(population, variable, lowered.decode, lowered.answer, scale)
     # an accumulating readout already holds the sum over the steps
     accumulates = isinstance(lowered.population(population).model, Accumulate)
     decode = "last" if accumulates and lowered.decode == "sum" else lowered.decode
     return ir.OutputPort(population, variable, decode)
 
 
-def _exponent(lowered: Lowered, choices: Choices, units: Mapping[str, float], name: str) -> int:
+def _exponent(lowered: Lowered, choices: Choices, units: Mapping[str, Any], name: str) -> int:
     """0, or the right shift that brings a product to the unit of its target's input."""
     product = next(p for p in lowered.products if p.name == name)
+    if name in choices.own_exponent:
+        return choices.own_exponent[name]
     unit = choices.unit.get(product.target)
     if unit is None:
         return 0
@@ -282,59 +205,6 @@ def _exponent(lowered: Lowered, choices: Choices, units: Mapping[str, float], na
             help="let the product be the only input of its target",
         )
     return exponent
-
-
-def _projection(
-    lowered: Lowered, schedule: Schedule, choices: Choices, units: Mapping[str, float], p: RealProjection
-) -> ir.Projection:
-    target = lowered.population(p.target)
-    delays = None if p.delays is None else p.delays * schedule.period
-    common = {
-        "name": p.name,
-        "source": p.source,
-        "target": p.target,
-        "delay": schedule.delay[p.name],
-        "delays": delays,
-        "origin": p.name,
-        "unit": p.unit,
-    }
-    if p.integer is not None:
-        weight = np.rint(p.synapses.weight).astype(np.int16)
-        return ir.Projection(
-            synapses=layout(p.synapses, weight),
-            weight_bits=p.integer.bits,
-            exponent=p.integer.exponent,
-            sign=p.integer.sign,
-            **common,  # type: ignore[arg-type]
-        )
-    if isinstance(target.model, Neuron):
-        # a model taken over exactly counts messages, whatever the host says that one is worth
-        unit: FloatArray = np.asarray(units[p.source] if p.unit else 1.0)
-    elif p.target in choices.unit:
-        unit = choices.unit[p.target]
-    elif isinstance(target.model, Or):
-        unit = np.asarray(float(np.abs(p.synapses.weight).max()) * units[p.source])
-    else:
-        unit = np.asarray(units[p.target])
-    exponent = choices.exponent.get(p.target, 0) + choices.own_exponent.get(p.name, 0)
-    unit = np.asarray(unit * 2.0**exponent)
-    if p.name in choices.weights:
-        weight = choices.weights[p.name]
-        bits = choices.bits[p.name]
-    elif p.unit:
-        value = rows(p.synapses, unit, target.shape)
-        weight = np.rint(p.synapses.weight * units[p.source] / value).astype(np.int16)
-        bits = max(2, int(np.abs(weight).max()).bit_length() + 1)
-    else:
-        bits = choices.bits[p.name]
-        weight = mantissas(p.synapses.weight * units[p.source], rows(p.synapses, unit, target.shape), bits, p.name)
-    return ir.Projection(
-        synapses=layout(p.synapses, weight),
-        weight_bits=bits,
-        exponent=exponent,
-        scale=np.asarray(unit) if np.size(unit) > 1 else float(np.max(unit)),
-        **common,  # type: ignore[arg-type]
-    )
 
 
 def _require_binary(lowered: Lowered, name: str, ranges: Intervals) -> None:
@@ -352,7 +222,7 @@ def _require_binary(lowered: Lowered, name: str, ranges: Intervals) -> None:
 def _neuron(
     lowered: Lowered,
     choices: Choices,
-    units: Mapping[str, float],
+    units: Mapping[str, Any],
     population: RealPopulation,
     heard: bool,
     ranges: Intervals,
@@ -360,6 +230,8 @@ def _neuron(
     model, name = population.model, population.name
     if isinstance(model, Neuron):
         return model, 1.0
+    if isinstance(model, GRADED):
+        return graded.neuron(lowered, choices, population)
     if isinstance(model, Source):
         coding = choices.inputs[name]
         return Input(coding.bits, coding.signed), coding.scale

@@ -1,0 +1,243 @@
+"""Graded populations as integer neurons: every real factor becomes a 16-bit multiplier and a shift.
+
+With U the real value of one unit of synaptic input and o that of one unit of the message, a sum is rescaled by U / o.
+Nonlinear functions take their argument in units of 1/4096 (`fixed.FRACTION_BITS`).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import numpy as np
+import numpy.typing as npt
+
+from ndeploy.errors import RefusedError
+from ndeploy.fixed import DECAY_ONE, FRACTION_BITS, MULTIPLIER_BITS, STATE_MAX, IntArray
+from ndeploy.ir.lowered import (
+    DeltaCoded,
+    FloatArray,
+    Gated,
+    Graded,
+    Held,
+    Lowered,
+    Normed,
+    RealPopulation,
+    Registered,
+    Softmaxed,
+    Synchronised,
+)
+from ndeploy.neurons import Affine, Delta, Gate, LayerNorm, Neuron, Parameter, Register, Sigma, Silu, Softmax, Synchrony
+from ndeploy.neurons.layer_norm import ALIGNED_BITS
+from ndeploy.passes.codings import selection
+from ndeploy.passes.graded_units import REACH, port_key
+from ndeploy.quantizer import Choices, Coding
+
+MAX_SHIFT = 40
+ONE = 1 << FRACTION_BITS
+PRODUCT_BITS = 8
+"""What must be left of a product of two messages when room is made for its sum over the ticks."""
+
+
+def parameter(value: npt.ArrayLike) -> Parameter:
+    """To nearest; a number where the array holds one value only."""
+    array = np.rint(np.asarray(value, dtype=np.float64)).astype(np.int64)
+    return int(array.flat[0]) if (array == array.flat[0]).all() else array
+
+
+def multiplier(name: str, ratio: npt.ArrayLike) -> tuple[Parameter, Parameter]:
+    """(m, s) with m / 2^s the real ratio to within 2^-16 of itself, m of 16 bits. Raises RefusedError ND301."""
+    real = np.asarray(ratio, dtype=np.float64)
+    _, exponent = np.frexp(real)  # real = f 2^exponent, 0.5 <= f < 1
+    shift = np.minimum(MULTIPLIER_BITS - exponent, MAX_SHIFT).astype(np.int64)
+    value = np.rint(np.ldexp(real, shift)).astype(np.int64)
+    shift = np.where(value >= 1 << MULTIPLIER_BITS, shift - 1, shift)
+    value = np.rint(np.ldexp(real, shift)).astype(np.int64)
+    if shift.min() < 0:
+        raise RefusedError(
+            "ND301",
+            f"population '{name}': one unit of its sum is worth {float(real.max()):g} units of its message, more than "
+            f"{1 << MULTIPLIER_BITS}",
+            help="the weights are large beside the values they make: rescale the layer, or calibrate with other data",
+        )
+    return parameter(value), parameter(shift)
+
+
+def neuron(lowered: Lowered, choices: Choices, population: RealPopulation) -> tuple[Neuron, float | FloatArray]:
+    """The integer neuron of a graded population and the real value of one unit of its message.
+
+    Raises RefusedError ND301 (a value that fits no width), ND302 (a state that could leave 24 bits).
+    """
+    coding = choices.message[population.name]
+    model = population.model
+    if isinstance(model, Graded):
+        made = _affine(choices, population, coding, model.function)
+    elif isinstance(model, Gated):
+        made = _gate(choices, population, coding)
+    elif isinstance(model, Normed):
+        made = _norm(choices, population, model, coding)
+    elif isinstance(model, Softmaxed):
+        ratio = _unit(choices, population) * math.log2(math.e) * ONE
+        value, shift = multiplier(population.name, ratio)
+        made = Softmax(coding.bits, model.view, value, shift)
+    elif isinstance(model, Synchronised):
+        made = _synchrony(lowered, choices, population, model, coding)
+    elif isinstance(model, Registered):
+        made = Register(coding.bits, parameter(model.start / coding.scale))
+    elif isinstance(model, Held):
+        made = Sigma(coding.bits, parameter(np.broadcast_to(model.start, population.shape) / coding.scale))
+    elif isinstance(model, DeltaCoded):
+        start = parameter(np.broadcast_to(model.start, population.shape) / coding.scale)
+        made = Delta(choices.thresholds.get(population.name, 0), bits=coding.bits, start=start)
+    else:
+        raise TypeError(f"'{population.name}' is no graded population")
+    return made, float(coding.scale) if coding.scale.ndim == 0 else coding.scale
+
+
+def _unit(choices: Choices, population: RealPopulation, port: str = "in") -> FloatArray:
+    return np.asarray(choices.unit[port_key(population.name, port)], dtype=np.float64)
+
+
+def _bias(population: RealPopulation, unit: FloatArray, port: str = "in") -> Parameter:
+    bias = population.bias if port == "in" else population.biases.get(port)
+    return 0 if bias is None else parameter(bias / unit)
+
+
+def _affine(choices: Choices, population: RealPopulation, coding: Coding, function: str) -> Neuron:
+    unit = _unit(choices, population)
+    value, shift = multiplier(population.name, unit / coding.scale)
+    bias = _bias(population, unit)
+    if function != "silu":
+        return Affine(coding.bits, coding.signed, value, shift, bias)
+    gate_value, gate_shift = multiplier(population.name, unit * ONE)
+    return Silu(coding.bits, True, bias, gate_value, gate_shift, value, shift)
+
+
+def _gate(choices: Choices, population: RealPopulation, coding: Coding) -> Neuron:
+    unit, gate = _unit(choices, population), _unit(choices, population, "gate")
+    value, shift = multiplier(population.name, unit / coding.scale)
+    gate_value, gate_shift = multiplier(population.name, gate * ONE)
+    return Gate(
+        coding.bits,
+        coding.signed,
+        _bias(population, unit),
+        _bias(population, gate, "gate"),
+        gate_value,
+        gate_shift,
+        value,
+        shift,
+    )
+
+
+def _norm(choices: Choices, population: RealPopulation, model: Normed, coding: Coding) -> Neuron:
+    unit = _unit(choices, population)
+    # sums stay below REACH units, so the largest unit of a group decides what an aligned one is worth
+    aligned = float(unit.max()) * REACH / (1 << ALIGNED_BITS)
+    value, shift = multiplier(population.name, unit / aligned)
+    along = (1,) * model.axis + (-1,) + (1,) * (len(model.view) - model.axis - 1)
+
+    def spread(real: FloatArray) -> FloatArray:
+        return np.broadcast_to(real.reshape(along), model.view).reshape(population.shape)
+
+    gain = spread(model.gain) / coding.scale / ONE
+    offset = spread(model.offset) / coding.scale
+    size = np.maximum(np.maximum(np.abs(gain), np.abs(offset) / (1 << 40)), 2.0**-MAX_SHIFT)
+    _, exponent = np.frexp(size)
+    gain_shift = np.clip(MULTIPLIER_BITS - exponent, 0, MAX_SHIFT).astype(np.int64)
+    if np.abs(gain).max() >= 1 << MULTIPLIER_BITS:
+        raise RefusedError(
+            "ND301",
+            f"layer norm '{population.name}': its gain is {float(np.abs(gain).max()):g} units of its message a unit",
+            help="calibrate with data that show the range of its output",
+        )
+    return LayerNorm(
+        coding.bits,
+        model.view,
+        model.axis,
+        max(1, round(model.epsilon / aligned**2)),
+        _bias(population, unit),
+        value,
+        shift,
+        parameter(np.ldexp(gain, gain_shift)),
+        parameter(np.ldexp(offset, gain_shift)),
+        parameter(gain_shift),
+    )
+
+
+def _selected(lowered: Lowered, choices: Choices, population: RealPopulation, port: str) -> tuple[FloatArray, int]:
+    """Scale by neuron and largest message of what a unit projection brings to a port."""
+    projection = next(p for p in lowered.into(population.name) if p.port == port)
+    coding = choices.message[projection.source]
+    source, target = selection(projection.synapses)
+    full = np.broadcast_to(coding.scale, lowered.population(projection.source).shape).reshape(-1)
+    scale = np.ones(math.prod(population.shape))
+    scale[target] = full[source]
+    return scale, 1 << (coding.bits - coding.signed)
+
+
+def _synchrony(
+    lowered: Lowered, choices: Choices, population: RealPopulation, model: Synchronised, coding: Coding
+) -> Neuron:
+    left, top_left = _selected(lowered, choices, population, "left")
+    right, top_right = _selected(lowered, choices, population, "right")
+    factor = np.clip(np.rint(model.decay * DECAY_ONE), 0, DECAY_ONE).astype(np.int64)
+    exponent = accumulator_exponent(population.name, top_left * top_right, factor, lowered.steps)
+    unit = left * right * 2.0**exponent
+    kept = factor / DECAY_ONE
+    beta, rows = model.beta.astype(np.float64), []
+    for _ in range(lowered.steps):
+        beta = kept * beta + 1.0
+        rows.append(unit / np.sqrt(beta) / np.broadcast_to(coding.scale, population.shape).reshape(-1))
+    table = np.stack(rows)
+    _, size = np.frexp(table.max(axis=0))
+    shift = np.minimum(MULTIPLIER_BITS - size, MAX_SHIFT).astype(np.int64)
+    shift = np.where(np.rint(np.ldexp(table.max(axis=0), shift)) >= 1 << MULTIPLIER_BITS, shift - 1, shift)
+    if shift.min() < 0:
+        raise RefusedError(
+            "ND301",
+            f"synchronisation '{population.name}': a product is worth {float(table.max()):g} units of its message",
+            help="calibrate with data that show the range of the synchronisation",
+        )
+    entries: IntArray = np.rint(np.ldexp(table, shift)).astype(np.int64)
+    start = np.rint(model.alpha / unit).astype(np.int64)
+    worst = int(np.abs(start).max(initial=0))
+    if worst > STATE_MAX:
+        raise RefusedError(
+            "ND302",
+            f"synchronisation '{population.name}': its start value is {worst} state units, more than {STATE_MAX}",
+            help="the start state is far beyond the states of the calibration data: retrain, or calibrate with others",
+        )
+    return Synchrony(coding.bits, parameter(factor), entries, exponent, parameter(start), parameter(shift))
+
+
+def accumulator_exponent(name: str, product: int, factor: IntArray, steps: int) -> int:
+    """The right shift of each product so that its leaky sum over all ticks stays inside 24 bits.
+
+    product: the largest magnitude of a product of two messages. The sum is at most product times the geometric series
+    of the largest factor, one product more for the start value. Raises RefusedError ND302 where less than
+    `PRODUCT_BITS` of the product would be left.
+    """
+    kept = float(factor.max(initial=0)) / DECAY_ONE
+    series = float(steps) if kept >= 1.0 else (1.0 - kept**steps) / (1.0 - kept)
+    bound = product * (series + 1.0)
+    exponent = max(0, math.ceil(math.log2(bound / STATE_MAX)))
+    left = product.bit_length() - 1 - exponent
+    if left < PRODUCT_BITS:
+        raise RefusedError(
+            "ND302",
+            f"synchronisation '{name}': over {steps} ticks its sum could reach {bound:.3g}, {bound / STATE_MAX:.3g} "
+            f"times the 24-bit state ({STATE_MAX}); making room would leave {max(0, left)} bits of each product, less "
+            f"than {PRODUCT_BITS}",
+            help="use fewer ticks (--steps), a shorter memory (larger decay), or wider messages (--activation-bits)",
+        )
+    return exponent
+
+
+def thresholds(lowered: Lowered, message: Mapping[str, Coding], share: float) -> dict[str, int]:
+    """Of every delta-coded population, the threshold as a share of its largest message, in units of the message."""
+    result = {}
+    for population in lowered.populations:
+        if isinstance(population.model, DeltaCoded):
+            bits = message[population.name].bits - 1  # one bit is for differences
+            result[population.name] = round(share * ((1 << (bits - 1)) - 1))
+    return result

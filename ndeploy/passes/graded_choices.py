@@ -1,0 +1,58 @@
+"""What a method decides about graded messages when it has no better plan: payloads by role, scales from observation."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from ndeploy.ir.lowered import GRADED, Softmaxed
+from ndeploy.passes.codings import message_codings, rescales
+from ndeploy.passes.graded import thresholds
+from ndeploy.passes.graded_units import port_units
+from ndeploy.passes.inputs import input_coding
+from ndeploy.quantizer import Choices, InputCoding, Request
+
+ACTIVATION_BITS = 12
+STATIC_BITS = 8
+"""Payload of what is computed once a sample (backbones, keys, values) and of softmax."""
+READOUT_BITS = 16
+HEADROOM = 1.0
+"""How much beyond the calibration data's range a graded message reaches before it is clipped."""
+
+
+def message_bits(request: Request) -> dict[str, int]:
+    """Payload of every graded population whose scale is free: what was asked for, or what costs no accuracy on the
+    networks measured (facts: 8 bits suffice for most signals, 12 are needed for synchronisation and queries)."""
+    result = {}
+    readouts = {name for name, _ in request.lowered.outputs}
+    for population in request.lowered.populations:
+        if not rescales(request.lowered, population):
+            continue
+        narrow = population.updates is not None or isinstance(population.model, Softmaxed)
+        chosen = request.activation_bits or (STATIC_BITS if narrow else ACTIVATION_BITS)
+        result[population.name] = READOUT_BITS if population.name in readouts else chosen
+    return result
+
+
+def graded_choices(request: Request, inputs: Mapping[str, InputCoding], bits: Mapping[str, int]) -> Choices:
+    """Scales of graded messages and units of the sums they make; empty for networks without any."""
+    lowered = request.lowered
+    message = message_codings(lowered, request.observed, message_bits(request), inputs, HEADROOM)
+    units = port_units(lowered, message, inputs, bits)
+    message |= units.message
+    share = 0.0 if request.threshold is None else request.threshold
+    return Choices(
+        inputs,
+        units.unit,
+        bits,
+        own_exponent=units.exponent,
+        message=message,
+        thresholds=thresholds(lowered, message, share),
+    )
+
+
+def graded_input(request: Request, name: str) -> InputCoding:
+    """Coding of an input: as wide as other graded messages where the network has any. Raises UsageError ND305."""
+    settings = dict(request.input_settings)
+    if any(isinstance(p.model, GRADED) for p in request.lowered.populations):
+        settings.setdefault("input_bits", request.activation_bits or ACTIVATION_BITS)
+    return input_coding(name, request.calibration, settings, request.target.widths.payload.value)
