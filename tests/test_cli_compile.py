@@ -272,3 +272,22 @@ def test_an_interrupted_lava_run_leaves_nothing_behind(conv: Path) -> None:
     _, alive = psutil.wait_procs(started, timeout=10)
     assert not alive
     assert set(os.listdir("/dev/shm")) - shared == set()
+
+
+def test_sixteen_bits_of_weight_are_for_targets_that_hold_them(capsys: Capsys, tmp_path: Path) -> None:
+    done = compiling(capsys, NIR, tmp_path / "m.ndp", "--steps", 2, "--calibration", NIR_CALIBRATION, "--bits", 16)
+    assert (done.code, done.error) == (1, "ND411")
+    assert not (tmp_path / "m.ndp").exists()
+
+
+def test_the_report_says_what_delta_coding_saved() -> None:
+    from ndeploy.report.compiled import coding
+
+    assert coding(None) == coding({}) == coding({"kind": "none"}) == {}
+    measured = {"saved": 0.8512, "accuracy": 0.9889, "accuracy_dense": 0.9916}
+    line = coding({"kind": "sigma-delta", "threshold": 0.03125, "auto": True, **measured})["coding"]
+    assert line == (
+        "sigma-delta, threshold 0.03125 of the largest message (chosen automatically): 85.12 % of the synaptic "
+        "operations saved on the calibration data, accuracy 98.89 % instead of 99.16 %"
+    )
+    assert coding({"kind": "sigma-delta", "threshold": 0.1})["coding"].endswith("(as asked)")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ndeploy.artifact import Artifact
 from ndeploy.report import style
@@ -27,6 +28,7 @@ def report(path: Path, digest: str, made: Artifact) -> list[RenderableType]:
         f"{program.mode}: {style.many(summary.chip_steps_per_sample, 'chip step')} a sample",
         "on the chip": _placed(made),
         "beside the neurocores": _embedded(made),
+        **coding(made.meta.get("coding")),
         "written": f"{path}  (sha256 {digest[:16]}...)",
     }
     return [
@@ -53,3 +55,26 @@ def _embedded(made: Artifact) -> str:
     if not operations:
         return "nothing: all runs on neurocores"
     return ", ".join(f"{op['name']} ({style.si(op['multiply_accumulates'])} multiplies a sample)" for op in operations)
+
+
+def coding(found: Mapping[str, Any] | None) -> dict[str, str]:
+    """The line on delta coding, none where nothing is coded.
+
+    found: kind, threshold (share of the largest message), and where calibration data told them: auto, saved (share of
+    the synaptic operations), accuracy and accuracy_dense.
+    """
+    if not isinstance(found, Mapping) or found.get("kind", "none") == "none":
+        return {}
+    line = str(found["kind"])
+    if _number(found.get("threshold")):
+        chosen = "chosen automatically" if found.get("auto") else "as asked"
+        line += f", threshold {found['threshold']:.4g} of the largest message ({chosen})"
+    if _number(found.get("saved")):
+        line += f": {style.percent(found['saved'])} of the synaptic operations saved on the calibration data"
+    if _number(found.get("accuracy")) and _number(found.get("accuracy_dense")):
+        line += f", accuracy {style.percent(found['accuracy'])} instead of {style.percent(found['accuracy_dense'])}"
+    return {"coding": line}
+
+
+def _number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
