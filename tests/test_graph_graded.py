@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812
+from hypothesis import HealthCheck, given, settings
+from random_graded import graded_networks
 
 from ndeploy.errors import NdeployError, UsageError
 from ndeploy.graph import machine, shapes
@@ -257,3 +261,20 @@ def test_a_gate_with_an_edge_too_many():
     nodes = {n: ir.Input((2,)) for n in "abc"} | {"glu": ir.Gate(("a",), ("b",), (2,))}
     with pytest.raises(UsageError, match="'c', which is no operand"):
         shapes.infer(ir.Network("n", nodes, (("a", "glu"), ("b", "glu"), ("c", "glu"))))
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(network=graded_networks())
+def test_any_graded_network_runs_the_same_in_batches_and_without_constants(network):
+    rng = np.random.default_rng(0)
+    inputs = {name: node for name, node in network.nodes.items() if isinstance(node, ir.Input)}
+    x = {name: rng.normal(size=(3, *node.shape)) for name, node in inputs.items()}
+    whole = run(network, x, trace=True, dtype=torch.float64)
+    moving = {name: replace(node, static=False) for name, node in inputs.items()}
+    other = replace(network, nodes={**network.nodes, **moving})
+    every = {name: np.repeat(value[:, None], network.steps, axis=1) for name, value in x.items()}
+    for again in (run(network, x, batch=2, dtype=torch.float64, trace=True), run(other, every, dtype=torch.float64)):
+        for name, value in {**again.outputs, **again.values}.items():
+            expected = {**whole.outputs, **whole.values}[name]
+            assert value.shape == expected.shape
+            np.testing.assert_allclose(value, expected, rtol=1e-9, atol=1e-9, err_msg=name)

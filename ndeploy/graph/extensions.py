@@ -17,6 +17,8 @@ import numpy as np
 from ndeploy.errors import UsageError
 from ndeploy.graph import names
 from ndeploy.graph.fields import Fields
+from ndeploy.graph.graded_fields import read_graded, write_graded
+from ndeploy.graph.graded_shapes import GRADED
 from ndeploy.graph.hdf5 import Tree
 from ndeploy.ir import network as ir
 from ndeploy.neurons import KINDS
@@ -25,6 +27,9 @@ NAMESPACE = "ndeploy.v1."
 FAMILY = "ndeploy."
 METADATA = "ndeploy"
 """Name of the text (JSON) in a node's or the graph's metadata."""
+
+TYPICAL = ("signs", "normal")
+"""What `network.Input.typical` may say."""
 
 _PLAIN: Mapping[str, type[ir.Node]] = {"Product": ir.Product, "Reduce": ir.Reduce}
 
@@ -39,6 +44,16 @@ def is_extension(kind: str) -> bool:
 
 def write_extension(node: ir.Node) -> Tree | None:
     """The fields of an extension node; None for a node that NIR has a type for."""
+    if isinstance(node, GRADED):
+        return {"type": f"{NAMESPACE}{type(node).__name__}", **write_graded(node)}
+    if isinstance(node, ir.Conv) and positional(node):
+        return {
+            "type": f"{NAMESPACE}Conv",
+            "weight": node.weight,
+            "bias": node.bias,
+            "groups": node.groups,
+            **{key: np.array(getattr(node, key), dtype=np.int64) for key in ("stride", "padding", "dilation")},
+        }
     if isinstance(node, ir.Pool) and node.kind == "max":
         pool = {"kernel_size": node.kernel, "stride": node.stride, "padding": node.padding}
         return {"type": f"{NAMESPACE}MaxPool2d", **{key: np.array(value) for key, value in pool.items()}}
@@ -69,6 +84,11 @@ def write_extension(node: ir.Node) -> Tree | None:
 def read_extension(f: Fields) -> ir.Node:
     """The node. Raises UsageError ND113 for an extension this version does not know, ND112 for bad fields."""
     kind = f.kind.removeprefix(NAMESPACE)
+    graded = read_graded(kind, f)
+    if graded is not None:
+        return graded
+    if kind == "Conv":
+        return _positional_conv(f)
     if kind == "MaxPool2d":
         kernel, stride, padding = (
             f.per_axis("kernel_size", 2, 1),
@@ -99,6 +119,24 @@ def read_extension(f: Fields) -> ir.Node:
         f"node '{f.name}' has the type '{f.kind}', which this version of ndeploy does not know",
         help="read the file with the version of ndeploy that wrote it, or a newer one",
     )
+
+
+def positional(node: ir.Conv) -> bool:
+    """Whether the convolution's bias differs from position to position, which NIR's cannot."""
+    return node.bias is not None and node.bias.ndim > 1
+
+
+def _positional_conv(f: Fields) -> ir.Node:
+    weight, bias, groups = f.array("weight"), f.array("bias"), f.integer("groups")
+    axes = weight.ndim - 2
+    if axes not in (1, 2) or 0 in weight.shape:
+        raise f.bad("weight", f"has shape {weight.shape}")
+    if bias.ndim != axes + 1 or bias.shape[0] != weight.shape[0]:
+        raise f.bad("bias", f"has shape {bias.shape}, the weight {weight.shape}")
+    if groups < 1 or weight.shape[0] % groups:
+        raise f.bad("groups", f"is {groups}, which does not divide the {weight.shape[0]} output channels")
+    stride, dilation = f.per_axis("stride", axes, 1), f.per_axis("dilation", axes, 1)
+    return ir.Conv(weight, bias, stride, f.per_axis("padding", axes, 0), dilation, groups)
 
 
 def _name(f: Fields, key: str) -> str:
@@ -147,14 +185,46 @@ def write_extras(node: ir.Node) -> Tree:
         extra["refractory"] = getattr(node, "refractory", 0.0)
     if isinstance(node, ir.Conv) and node.bias is None:
         extra["bias"] = None
-    if isinstance(node, ir.Input) and node.whole is not None:
-        extra["whole"] = [*node.whole, node.unit]
+    if isinstance(node, ir.Input):
+        extra |= _input_extras(node)
     integer = getattr(node, "integer", None)
     if integer is not None:
         extra["integer"] = {"bits": integer.bits, "exponent": integer.exponent, "sign": integer.sign}
         if integer.delays is not None:
             arrays["delays"] = integer.delays
     return {METADATA: json.dumps(extra, sort_keys=True), **arrays} if extra else {}
+
+
+def _input_extras(node: ir.Input) -> dict[str, Any]:
+    extra: dict[str, Any] = {}
+    if node.whole is not None:
+        extra["whole"] = [*node.whole, node.unit]
+    if node.static:
+        extra["static"] = True
+    if node.typical:
+        extra["typical"] = node.typical
+    return extra
+
+
+def _read_input_extras(extra: Mapping[str, Any]) -> dict[str, Any]:
+    """Raises TypeError or ValueError for anything `_input_extras` does not write."""
+    changes: dict[str, Any] = {}
+    if "whole" in extra:
+        low, high, unit = extra["whole"]
+        if type(low) is not int or type(high) is not int or not -(2**31) <= low <= high < 2**31:
+            raise ValueError(f"whole numbers of {low} to {high}")
+        changes.update(whole=(low, high), unit=float(unit))
+        if not 0 < changes["unit"] < np.inf:
+            raise ValueError(f"a unit of {unit}")
+    if "static" in extra:
+        if extra["static"] is not True:
+            raise ValueError(f"static: {extra['static']!r}")
+        changes["static"] = True
+    if "typical" in extra:
+        if extra["typical"] not in TYPICAL:
+            raise ValueError(f"typical inputs '{extra['typical']}'")
+        changes["typical"] = extra["typical"]
+    return changes
 
 
 def read_extras(node: ir.Node, f: Fields) -> ir.Node:
@@ -170,6 +240,8 @@ def read_extras(node: ir.Node, f: Fields) -> ir.Node:
     if "bias" in extra and extra["bias"] is None and "bias" in known:
         changes["bias"] = None
     try:
+        if isinstance(node, ir.Input):
+            changes |= _read_input_extras(extra)
         if "refractory" in extra and "refractory" in known:
             changes["refractory"] = float(extra["refractory"])
             if not 0 <= changes["refractory"] < np.inf:
@@ -230,6 +302,7 @@ def write_graph_metadata(network: ir.Network) -> str:
             "semantics": asdict(network.semantics),
             "steps": network.steps,
             "decode": network.decode,
+            **({"answer": list(network.answer)} if network.answer else {}),
             "settings": {key: dict(entry) for key, entry in network.settings.items()},
             "family": network.family,
         }

@@ -60,6 +60,13 @@ class Fields:
         """Whether the field is there and a text."""
         return isinstance(self._tree.get(key), str)
 
+    def texts(self, key: str) -> tuple[str, ...]:
+        """A list of texts."""
+        value = self._get(key)
+        if not isinstance(value, np.ndarray) or value.dtype != object or value.ndim != 1:
+            raise self.bad(key, "must be a list of texts")
+        return tuple(str(text) for text in value)
+
     def array(self, key: str, axes: int | None = None) -> FloatArray:
         """Finite numbers as float64, with `axes` axes if given. Raises ND304 for NaN or infinity."""
         value = self._numbers(key)

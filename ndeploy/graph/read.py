@@ -26,7 +26,7 @@ from ndeploy.ir import network as ir
 from ndeploy.settings import Settings
 
 Edge = tuple[str, str]
-DECODES = ("sum", "last", "max", "none")
+DECODES = ("sum", "last", "max", "none", "most-certain", "ctc")
 
 
 def read_nir(source: Path | bytes, settings: Settings | None = None) -> ir.Network:
@@ -64,7 +64,7 @@ def _nodes(raw: Mapping[str, Tree]) -> tuple[dict[str, ir.Node], tuple[str, ...]
     for name, tree in raw.items():
         f = Fields(name, tree)
         if is_extension(f.kind):
-            nodes[name] = read_extension(f)
+            nodes[name] = read_extras(read_extension(f), f)
         elif f.kind in READERS:
             nodes[name] = read_extras(READERS[f.kind](f), f)
         else:
@@ -221,8 +221,20 @@ def _with_settings(
         semantics=semantics,
         steps=steps,
         decode=decode,
+        answer=() if stated is None else _answer(network, stated.get("answer", [])),
         settings=recorded,
         family="nir" if stated is None else str(stated.get("family", "nir")),
+    )
+
+
+def _answer(network: ir.Network, stated: Any) -> tuple[int, ...]:
+    """The shape in which the output is read. Raises UsageError ND112 where it is none of the first output's values."""
+    if isinstance(stated, list) and all(type(n) is int and n > 0 for n in stated):
+        outputs = [node for node in network.nodes.values() if isinstance(node, ir.Output)]
+        if not stated or (outputs and math.prod(stated) == math.prod(outputs[0].shape)):
+            return tuple(stated)
+    raise UsageError(
+        "ND112", f"the graph's metadata read the output as {stated!r}, which it is not", help="write the file again"
     )
 
 

@@ -109,7 +109,10 @@ def conv_output(name: str, node: ir.Conv, given: Shape) -> Shape:
         window(n, k, s, p, d)
         for n, k, s, p, d in zip(given[1:], node.weight.shape[2:], stride, padding, dilation, strict=True)
     )
-    return _positive(name, (node.weight.shape[0], *spatial), given)
+    found = _positive(name, (node.weight.shape[0], *spatial), given)
+    if node.bias is not None and node.bias.shape not in (found[:1], found):
+        _disagree(name, f"a bias of shape {found[:1]} or {found}", node.bias.shape)
+    return found
 
 
 def pool_output(name: str, node: ir.Pool, given: Shape) -> Shape:

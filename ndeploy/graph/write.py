@@ -72,10 +72,8 @@ def _graph(network: ir.Network) -> Tree:
 
 
 def _node(network: ir.Network, name: str, node: ir.Node, known: Mapping[str, shapes.Shape]) -> Tree:
-    tree = write_extension(node)
-    if tree is not None:
-        return tree
-    tree = _plain(network, name, node, known)
+    extension = write_extension(node)
+    tree = _plain(network, name, node, known) if extension is None else extension
     extras = write_extras(node)
     return {**tree, "metadata": extras} if extras else tree
 
