@@ -7,53 +7,19 @@ cannot be split.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 
 import numpy as np
-import numpy.typing as npt
 
+from ndeploy import check_graded as graded
 from ndeploy.errors import RefusedError
+from ndeploy.faults import FEATURE, WIDTH, Constraint, Fault, beyond, first_bad, of, parameter, worst
 from ndeploy.fixed import DECAY_ONE, STATE_MAX, STATE_SHIFT, IntArray
 from ndeploy.ir.diagnostic import Diagnostic
 from ndeploy.ir.program import Population, Program
-from ndeploy.neurons import BINARY, Compare, Input, Parameter
+from ndeploy.neurons import BINARY, Compare, Input
 from ndeploy.realise import index_sizes, realise
-from ndeploy.target import Limit, Target, unknown_limits, validate
-
-FEATURE = "ND403"
-WIDTH = "ND411"
-
-
-@dataclass(frozen=True)
-class Fault:
-    """What breaks a constraint: the object ("population 'a'"), the value found, the limit in words, the remedy."""
-
-    subject: str
-    value: str
-    limit: str
-    help: str
-
-
-Constraint = Callable[[Program, Target], Iterator[Fault]]
-
-
-def _beyond(value: int, limit: Limit) -> bool:
-    return limit.value is not None and value > limit.value
-
-
-def _of(population: Population) -> str:
-    return f"population '{population.name}' ({population.neuron.kind})"
-
-
-def _parameter(population: Population, name: str) -> Parameter | None:
-    value: Parameter | None = getattr(population.neuron, name, None)
-    return value
-
-
-def _worst(value: Parameter) -> int:
-    return int(np.abs(np.asarray(value)).max(initial=0))
-
+from ndeploy.target import Target, unknown_limits, validate
 
 # -- what the target lacks ---------------------------------------------------------------------------------------------
 
@@ -62,11 +28,13 @@ def neuron_kind(program: Program, target: Target) -> Iterator[Fault]:
     """The target has no such neuron"""
     for p in program.populations:
         if p.neuron.kind not in target.neuron_kinds:
+            computes = p.neuron.kind in graded.KINDS
             yield Fault(
-                _of(p),
-                f"neuron kind '{p.neuron.kind}'",
+                of(p),
+                f"neuron kind '{p.neuron.kind}'" + (" of a network that computes with graded messages" * computes),
                 f"one of {', '.join(target.neuron_kinds.values)}",
-                "compile for loihi2, whose neurons are programs, or train with LIF neurons",
+                "compile with --target loihi2, whose neurons are programs"
+                + (" and whose spikes carry numbers" if computes else ", or train with LIF neurons"),
             )
 
 
@@ -76,7 +44,7 @@ def reset_kind(program: Program, target: Target) -> Iterator[Fault]:
         reset = getattr(p.neuron, "reset", None)
         if reset is not None and reset not in target.resets:
             yield Fault(
-                _of(p),
+                of(p),
                 f"reset '{reset}'",
                 f"one of {', '.join(target.resets.values)}",
                 "compile for loihi2, or train with a reset to zero in the step of the spike",
@@ -88,11 +56,9 @@ def reset_value(program: Program, target: Target) -> Iterator[Fault]:
     if "reset-value" in target.features:
         return
     for p in program.populations:
-        value = _parameter(p, "reset_value")
-        if value is not None and _worst(value):
-            yield Fault(
-                _of(p), f"reset value {_worst(value)}", "0", "compile for loihi2, or train with a reset to zero"
-            )
+        value = parameter(p, "reset_value")
+        if value is not None and worst(value):
+            yield Fault(of(p), f"reset value {worst(value)}", "0", "compile for loihi2, or train with a reset to zero")
 
 
 def input_bias(program: Program, target: Target) -> Iterator[Fault]:
@@ -100,11 +66,11 @@ def input_bias(program: Program, target: Target) -> Iterator[Fault]:
     if "input-bias" in target.features:
         return
     for p in program.populations:
-        value = _parameter(p, "input_bias")
-        if value is not None and _worst(value):
+        value = parameter(p, "input_bias")
+        if value is not None and worst(value):
             yield Fault(
-                _of(p),
-                f"input bias {_worst(value)}",
+                of(p),
+                f"input bias {worst(value)}",
                 "0",
                 "compile for loihi2, or train without a bias before a synapse filter",
             )
@@ -115,10 +81,12 @@ def input_shift(program: Program, target: Target) -> Iterator[Fault]:
     if "any-input-shift" in target.features:
         return
     for p in program.populations:
+        if not hasattr(p.neuron, "du"):  # another model's shift is no alignment
+            continue
         value = getattr(p.neuron, "shift", STATE_SHIFT)
         if value != STATE_SHIFT:
             yield Fault(
-                _of(p), f"shift {value}", f"{STATE_SHIFT}", "compile for loihi2, or quantise with the shift of Loihi"
+                of(p), f"shift {value}", f"{STATE_SHIFT}", "compile for loihi2, or quantise with the shift of Loihi"
             )
 
 
@@ -160,7 +128,7 @@ def streamed_products(program: Program, target: Target) -> Iterator[Fault]:
     for product in program.products:
         if product.realisation == "streamed":
             length = index_sizes(product)[product.stream]
-            if _beyond(length - 1, target.widths.delay):
+            if beyond(length - 1, target.widths.delay):
                 yield Fault(
                     f"product '{product.name}'",
                     f"{length} slices along '{product.stream}'",
@@ -177,10 +145,10 @@ def payload(program: Program, target: Target) -> Iterator[Fault]:
     limit = target.widths.payload
     for p in program.populations:
         message = p.neuron.message
-        if _beyond(message.bits, limit) or (limit.value == 1 and message.bits and message != BINARY):
+        if beyond(message.bits, limit) or (limit.value == 1 and message.bits and message != BINARY):
             sign = "signed" if message.signed else "unsigned"
             yield Fault(
-                _of(p),
+                of(p),
                 f"{message.bits}-bit {sign} message",
                 "binary spikes" if limit.value == 1 else f"{limit.value} bits",
                 "encode the input as binary spikes" if isinstance(p.neuron, Input) else "compile for loihi2",
@@ -190,7 +158,7 @@ def payload(program: Program, target: Target) -> Iterator[Fault]:
 def weight_bits(program: Program, target: Target) -> Iterator[Fault]:
     """Weights are wider than the target stores"""
     for j in program.projections:
-        if _beyond(j.weight_bits, target.widths.weight):
+        if beyond(j.weight_bits, target.widths.weight):
             yield Fault(
                 f"projection '{j.name}'",
                 f"{j.weight_bits}-bit weights",
@@ -219,7 +187,7 @@ def delay(program: Program, target: Target) -> Iterator[Fault]:
     stored = [(f"projection '{j.name}'", stored_delay(j.delay, j.delays)) for j in program.projections]
     stored += [(f"product '{x.name}'", max(x.delay - realise(x).chip_steps, 0)) for x in program.products]
     for subject, steps in stored:
-        if _beyond(steps, target.widths.delay):
+        if beyond(steps, target.widths.delay):
             yield Fault(
                 subject,
                 f"stored delay {steps}",
@@ -238,14 +206,14 @@ def decays(program: Program, target: Target) -> Iterator[Fault]:
     limit = target.widths.decay.value
     for p in program.populations:
         for name in ("du", "dv"):
-            value = _parameter(p, name)
+            value = parameter(p, name)
             if value is None or limit is None:
                 continue
             top = min(1 << limit, DECAY_ONE) - 1
             if int(np.asarray(value).min()) < 0 or int(np.asarray(value).max()) > top:
                 yield Fault(
-                    _of(p),
-                    f"{name} up to {_worst(value)}",
+                    of(p),
+                    f"{name} up to {worst(value)}",
                     f"0 to {top}",
                     "choose a time constant of at least one step",
                 )
@@ -255,17 +223,12 @@ def thresholds(program: Program, target: Target) -> Iterator[Fault]:
     """A threshold does not fit the target's field"""
     for p in program.populations:
         for name in ("vth", "vth_low", "vth_high"):
-            value = _parameter(p, name)
+            value = parameter(p, name)
             if value is not None and p.neuron.kind.endswith("-lif"):
                 yield from _threshold(p, name, np.asarray(value, dtype=np.int64), target)
         if isinstance(p.neuron, Compare) and "any-threshold" not in target.features:
             level = np.asarray(p.neuron.vth, dtype=np.int64) - np.asarray(p.neuron.bias, dtype=np.int64)
             yield from _threshold(p, "vth - bias", level << STATE_SHIFT, target)
-
-
-def _first_bad(name: str, value: IntArray, bad: npt.NDArray[np.bool_]) -> str:
-    first = int(value.reshape(-1)[np.flatnonzero(bad.reshape(-1))[0]])
-    return f"{name} {first} ({int(bad.sum())} of {value.size} values)"
 
 
 def _threshold(p: Population, name: str, value: IntArray, target: Target) -> Iterator[Fault]:
@@ -279,8 +242,8 @@ def _threshold(p: Population, name: str, value: IntArray, target: Target) -> Ite
         limit = f"a multiple of {1 << shift} from 0 to {top}"
     if bad.any():
         yield Fault(
-            _of(p),
-            _first_bad(name, value, bad),
+            of(p),
+            first_bad(name, value, bad),
             limit,
             "round the threshold to the chip's mantissa, or compile for loihi2, whose thresholds are free",
         )
@@ -290,7 +253,7 @@ def biases(program: Program, target: Target) -> Iterator[Fault]:
     """A bias does not fit the target's mantissa and exponent"""
     bits, exponent = target.widths.bias_mantissa.value, target.widths.bias_exponent.value
     for p in program.populations:
-        found = _parameter(p, "bias")
+        found = parameter(p, "bias")
         if found is None:
             continue
         value = np.asarray(found, dtype=np.int64)
@@ -303,8 +266,8 @@ def biases(program: Program, target: Target) -> Iterator[Fault]:
             bad, limit = magnitude >= 1 << bits, f"a {bits}-bit mantissa times 2^0 to 2^{exponent}"
         if bad.any():
             yield Fault(
-                _of(p),
-                _first_bad("bias", value, bad),
+                of(p),
+                first_bad("bias", value, bad),
                 limit,
                 "round the bias to the chip's mantissa, or compile for loihi2",
             )
@@ -314,9 +277,9 @@ def refractory(program: Program, target: Target) -> Iterator[Fault]:
     """The refractory period is longer than the target counts"""
     for p in program.populations:
         value = int(getattr(p.neuron, "refractory", 0))
-        if _beyond(value, target.widths.refractory):
+        if beyond(value, target.widths.refractory):
             yield Fault(
-                _of(p),
+                of(p),
                 f"{value} steps",
                 f"{target.widths.refractory.value} steps",
                 "use a coarser dt or a shorter period",
@@ -333,6 +296,7 @@ CONSTRAINTS: tuple[tuple[str, Constraint], ...] = (
     (FEATURE, embedded_products),
     (FEATURE, product_operands),
     (FEATURE, streamed_products),
+    *graded.FEATURES,
     (WIDTH, weight_bits),
     (WIDTH, weight_exponent),
     (WIDTH, delay),
@@ -340,6 +304,7 @@ CONSTRAINTS: tuple[tuple[str, Constraint], ...] = (
     (WIDTH, thresholds),
     (WIDTH, biases),
     (WIDTH, refractory),
+    *graded.WIDTHS,
 )
 """Every constraint with the code of its refusal, in the order in which they are reported."""
 

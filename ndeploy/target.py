@@ -36,7 +36,8 @@ FEATURES = (
     "reset-value",  # the membrane is set to a value other than zero
     "coincidence",  # products of binary messages (neurons that fire when both inputs do)
     "graded-product",  # products of graded messages
-    "hold-and-release",  # neurons that keep a message and send it any number of chip steps later
+    "hold-and-release",  # neurons that keep a message and send (or multiply) it any number of chip steps later
+    "stop",  # neurons that count their updates and stop after some
     "embedded-processor",  # a processor on the chip that reads and injects messages
 )
 """What a program may need beyond neuron kinds, resets and widths."""

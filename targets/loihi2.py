@@ -84,9 +84,19 @@ TARGET = Target(
             "sigma",
             "delta",
             "sigma-delta",
+            "affine",
+            "gate",
+            "silu",
+            "register",
+            "synchrony",
+            "layer-norm",
+            "softmax",
         ),
-        f"{BRIEF}: microcode neurons; {LAVA} has models of each but compare and cuba-li, which are cases of LIF",
+        f"{BRIEF}: microcode neurons; {LAVA} has models of the first ten, of compare and cuba-li as cases of LIF",
         "quoted",
+        "estimate: nobody has published affine, gate, silu, register or synchrony as microcode; what they need (two "
+        "ports, a 16-bit multiplier, a shift, a table) is what the brief says neurons are programmed from. Of "
+        "layer-norm and softmax cores only gather the sums; the rest is the embedded processor's",
     ),
     resets=Support(("zero", "subtract", "zero-next", "subtract-next", "none"), BRIEF, "quoted", "neurons are programs"),
     features=Support(
@@ -99,6 +109,7 @@ TARGET = Target(
             "coincidence",
             "graded-product",
             "hold-and-release",
+            "stop",
             "embedded-processor",
         ),
         f"{BRIEF}: microcode neurons, graded spikes, six embedded processors",

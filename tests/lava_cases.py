@@ -139,7 +139,7 @@ NEW_KINDS: dict[str, Neuron] = {
     "layer norm over all": LayerNorm(12, (6,), 0, epsilon=1, multiplier=1, gain=200, gain_shift=11),
     "softmax": Softmax(8, (3, 2), multiplier=40_000, shift=9),
     "synchrony": Synchrony(
-        12, 4096 - 300 * _each, (np.arange(1, 25).reshape(4, 6) * 900), exponent=3, start=50 * _each - 60, shift=15
+        12, 4096 - 300 * _each, (np.arange(1, 25).reshape(4, 6) * 900), exponent=9, start=50 * _each - 60, shift=10
     ),
     "register": Register(20, start=_each * 11 - 17),
     "sigma from a start": Sigma(20, start=_each * 100),

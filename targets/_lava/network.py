@@ -164,9 +164,10 @@ class Network:
             self._link(self._processes[projection.source].s_out, connection.s_in)
             self._link(connection.a_out, self._port(projection.target, projection.port))
         for product in program.products:
-            offsets = program.population(product.left).offset, program.population(product.right).offset
-            updates = tuple(updates_of(program, program.population(name)) for name in (product.left, product.right))
+            left, right = program.population(product.left), program.population(product.right)
+            updates = updates_of(program, left), updates_of(program, right)
             size = program.population(product.target).size
+            offsets = left.offset, right.offset
             process = OwnProduct(product=product, offsets=offsets, updates=updates, schedule=self._schedule, size=size)
             self._link(self._processes[product.left].s_out, process.left)
             self._link(self._processes[product.right].s_out, process.right)
