@@ -1,0 +1,139 @@
+"""Graded networks lowered: every population against the float reference at every tick, and when it updates."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import lowered_float
+import numpy as np
+import pytest
+import torch
+from graded_networks import GRADED_NETWORKS, thinker
+
+from ndeploy.errors import NdeployError
+from ndeploy.graph import reference
+from ndeploy.ir import network as net
+from ndeploy.ir.lowered import Held, Join, Lowered, Registered
+from ndeploy.passes.lower import lower
+from ndeploy.passes.schedule import schedule
+
+STEPS = 6
+
+
+def inputs(network: net.Network, samples: int, steps: int) -> dict[str, np.ndarray]:
+    """Random values: a sequence, or one value a sample where the input is static."""
+    rng = np.random.default_rng(5)
+    found = {n: node for n, node in network.nodes.items() if isinstance(node, net.Input)}
+    return {n: rng.normal(size=(samples, *(() if node.static else (steps,)), *node.shape)) for n, node in found.items()}
+
+
+def compare(network: net.Network, lowered: Lowered, x: dict[str, np.ndarray], tolerance: float = 1e-9) -> set[str]:
+    """Every population that has a node's name gives that node's values; returns which were compared."""
+    steps = lowered.steps
+    expected = reference.run(network, x, steps, dtype=torch.float64, trace=True)
+    values = {**expected.values, **expected.outputs}
+    compared = set()
+    for i in range(len(next(iter(x.values())))):
+        sent = {
+            n: v[i] if v.ndim == len(network.nodes[n].shape) + 2 else np.repeat(v[i][None], steps, 0)
+            for n, v in x.items()
+        }
+        got = lowered_float.run(lowered, sent)
+        for p in lowered.populations:
+            if p.name not in values:
+                continue
+            n = steps if p.updates is None else p.updates
+            want = values[p.name][i][:n].reshape(n, *p.shape)
+            np.testing.assert_allclose(got[p.name][:n], want, rtol=1e-9, atol=tolerance, err_msg=p.name)
+            assert not got[p.name][n:].any()
+            compared.add(p.name)
+    return compared
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize("name", GRADED_NETWORKS)
+def test_every_population_has_the_values_of_its_node_at_every_tick(name, seed):
+    network = GRADED_NETWORKS[name](seed)
+    lowered = lower(network, STEPS, graded=True)
+    compared = compare(network, lowered, inputs(network, 3, STEPS))
+    kept = (net.Activation, net.Gate, net.LayerNorm, net.Softmax, net.Register, net.Trace, net.Synchronisation)
+    assert compared >= {n for n, node in network.nodes.items() if isinstance(node, kept)}
+    assert not any(isinstance(p.model, Join) for p in lowered.populations)
+    if name != "oddities":
+        assert lowered.outputs == (("output", "message"),)
+        assert "output" in compared
+
+
+@pytest.mark.parametrize("name", GRADED_NETWORKS)
+def test_the_schedule_gives_every_message_the_model_step_it_belongs_to(name):
+    lowered = lower(GRADED_NETWORKS[name](0), STEPS, graded=True)
+    for attention in ("parallel", "embedded"):
+        planned = schedule(lowered, attention=attention)
+        embedded = {p.name for p in lowered.populations if type(p.model).__name__ in ("Normed", "Softmaxed")}
+        for p in lowered.projections:
+            gap = planned.offset[p.source] + planned.delay[p.name] - planned.offset[p.target]
+            assert gap == p.lag * planned.period, p.name
+            assert planned.delay[p.name] >= (2 if p.source in embedded else 1), p.name
+        for q in lowered.products:
+            for operand in (q.left, q.right):
+                assert planned.offset[q.target] - planned.offset[operand] >= 2 + (operand in embedded)
+    registers = {p.name for p in lowered.populations if isinstance(p.model, Registered)}
+    late = {p.name for p in lowered.projections if p.lag}
+    # nothing but registers, traces and the Delay node that one network states reads an earlier step
+    assert late <= {p.name for p in lowered.projections if p.target in registers or p.target == "join"}
+
+
+def test_the_period_is_the_longest_loop_and_not_the_way_to_it():
+    """A deep backbone in front of the keys makes a sample wait once, not every tick."""
+    network = thinker()
+    near = schedule(lower(network, STEPS, graded=True))
+    nodes, edges = dict(network.nodes), list(network.edges)
+    edges.remove(("x", "embed"))
+    before = "x"
+    for i in range(9):
+        nodes[f"deep{i}"] = net.Activation("relu", (3, 5))
+        edges.append((before, before := f"deep{i}"))
+    edges.append((before, "embed"))
+    far = replace(network, nodes=nodes, edges=tuple(edges))
+    lowered = lower(far, STEPS, graded=True)
+    assert schedule(lowered).period == near.period
+    assert schedule(lowered).offset["k"] == near.offset["k"] + 9
+    compare(far, lowered, inputs(far, 1, STEPS))
+
+
+def test_what_depends_on_the_sample_alone_updates_once_and_is_held_before_the_synapses():
+    lowered = lower(thinker(), STEPS, graded=True)
+    assert {p.name for p in lowered.populations if p.updates == 1} == {"x", "kv", "k", "v"}
+    assert not lowered.added  # products latch k and v themselves
+    lowered = lower(thinker(attention=False), STEPS, graded=True)
+    assert {p.name for p in lowered.populations if p.updates == 1} == {"x"}
+    assert [name for name, _ in lowered.added] == ["x.held"]
+    assert isinstance(lowered.population("x.held").model, Held)
+    assert {p.source for p in lowered.projections if p.name.endswith("_read")} == {"x.held"}
+
+
+def test_linear_nodes_fold_and_gates_have_two_ports():
+    lowered = lower(thinker(), STEPS, graded=True)
+    into = {name: {(p.source, p.port) for p in lowered.into(name)} for name in ("q", "synapse", "synch_out")}
+    assert into["q"] == {("synch_action", "in")}
+    assert into["synapse"] == {(s, port) for s in ("context", "z") for port in ("in", "gate")}
+    assert into["synch_out"] == {("post", "left"), ("post", "right")}
+    synapse = lowered.population("synapse")
+    assert synapse.bias is not None
+    assert set(synapse.biases) == {"gate"}
+    units = {p.name for p in lowered.projections if p.unit}
+    kinds = {p.name: type(p.model).__name__ for p in lowered.populations}
+    wired = {p.name for p in lowered.projections if kinds[p.target] in ("Registered", "Synchronised", "Held")}
+    assert units == wired
+
+
+def test_graded_nodes_need_graded_messages():
+    with pytest.raises(NdeployError) as caught:
+        lower(thinker(), STEPS, graded=False)
+    assert caught.value.code == "ND403"
+
+
+def test_an_unknown_coding_is_refused():
+    with pytest.raises(NdeployError) as caught:
+        lower(thinker(), STEPS, graded=True, coding="delta")
+    assert caught.value.code == "ND205"
