@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +73,25 @@ class Options:
                     return value, where
         return None, ""
 
+    def raw(self, *names: str) -> tuple[Any, str]:
+        """As `find`, but lists are kept as they are."""
+        for where, values in self._sources:
+            for name in names:
+                if values.get(name) is not None:
+                    return values[name], where
+        return None, ""
+
+    def said(self, *names: str) -> Iterator[tuple[str, str, Any]]:
+        """(origin, name, value) of everything that --set, sidecar and args say under these names, None left out."""
+        for name in names:
+            value = self.settings.get(name, str, None)
+            if value is not None:
+                yield "--set", name, value
+        for where, values in self._sources:
+            for name in names:
+                if values.get(name) is not None:
+                    yield f"the {where}", name, values[name]
+
 
 def _single(value: Any) -> Any:
     """Per-stage lists with one value in all stages count as that value; other lists as nothing."""
@@ -81,8 +100,10 @@ def _single(value: Any) -> Any:
     return value
 
 
-def image_size(options: Options) -> tuple[int, int]:
-    """(height, width) of the input. Raises UsageError ND204, ND205."""
+def image_size(
+    options: Options, known: tuple[int, int] | None = None, origin_of_known: str = "args"
+) -> tuple[int, int]:
+    """(height, width) of the input. known: what else tells it, where nobody states it. Raises UsageError ND204, ND205."""
     height, where = options.find("img_size_h", "height")
     width, _ = options.find("img_size_w", "width")
     default, origin = (f"{height}x{width}", where) if height and width else (REQUIRED, "args")
@@ -90,6 +111,8 @@ def image_size(options: Options) -> tuple[int, int]:
         value, where = options.find("img_size", "input_size", "size")
         if where:
             default, origin = value, where
+        elif known is not None:
+            default, origin = f"{known[0]}x{known[1]}", origin_of_known
     text = str(options.get("image_size", str, default=default, origin=origin))
     parts = text.lower().split("x")
     try:

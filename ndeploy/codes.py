@@ -111,6 +111,11 @@ CODES: dict[str, Code] = {
         "positive and, with forward Euler, not shorter than dt; delays and refractory times must be whole numbers "
         "of dt. Norse 1.1 is known to write time constants multiplied by its dt (norse issue 411).",
     ),
+    "ND209": Code(
+        "configuration contradicts the weights",
+        "A checkpoint's args, its sidecar file or --set state a size or kind that the shapes of the tensors contradict: "
+        "one of the two belongs to another model.",
+    ),
     # -- 3xx quantisation and ranges -------------------------------------------------------------------------------
     "ND301": Code("value out of range", "A parameter does not fit the chip's integer width."),
     "ND302": Code(
