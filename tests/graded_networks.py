@@ -87,7 +87,8 @@ def thinker(
         d.add(
             "synapse",
             net.Gate(tuple(names["value"]), tuple(names["gate"]), (neurons,)),
-            *itertools.chain(*names.values()),
+            *names["value"],
+            *names["gate"],
         )
         d.norm("pre", (neurons,), 0, "synapse")
     d.add("trace", net.Trace(d.rng.normal(size=(neurons, memory))), "pre")
