@@ -67,10 +67,12 @@ def kinds(weights: Weights) -> tuple[str, ...]:
 def input_channels(weights: Weights, kind: str) -> int:
     """Channels of the images that the backbone takes."""
     if kind.startswith("resnet"):
-        return weights.take("initial_rgb.weight", 3, None, 1, 1).shape[1]
-    if kind == "shallow-wide":
-        return weights.take(f"{ROOT}.layers.0.weight", None, None, None, None).shape[1]
-    return weights.take("kv_proj.0.weight", None, None).shape[1]
+        stored = weights.take("initial_rgb.weight", 3, None, 1, 1)
+    elif kind == "shallow-wide":
+        stored = weights.take(f"{ROOT}.layers.0.weight", None, None, None, None)
+    else:
+        stored = weights.take("kv_proj.0.weight", None, None)
+    return int(stored.shape[1])
 
 
 def build(graph: Graph, weights: Weights, kind: str, source: str, eps: float) -> Features:
@@ -97,7 +99,6 @@ def border_bias(weight: FloatArray, shift: FloatArray, shape: Shape, groups: int
 
     weight: (C_out, C_in/groups, kh, kw) of odd sizes; result (C_out, H, W): less at the borders, where zeros enter.
     """
-    height, width = shape
     per_group = weight.shape[0] // groups
     by_tap = np.concatenate(
         [

@@ -218,9 +218,7 @@ def _attention(weights: Weights, options: Options, facts: _Facts, kinds: tuple[s
     return width, heads
 
 
-def _selection(
-    weights: Weights, facts: _Facts, neurons: int, attends: bool
-) -> tuple[str, Pairs, Pairs | None]:
+def _selection(weights: Weights, facts: _Facts, neurons: int, attends: bool) -> tuple[str, Pairs, Pairs | None]:
     """How neurons are paired, and the pairs of both synchronisations.
 
     As many decays as neurons are one pair for each; n (n + 1) / 2 are all pairs of n left with n right neurons, upper
@@ -250,7 +248,7 @@ def _pairs(weights: Weights, facts: _Facts, side: str, neurons: int) -> tuple[bo
         raise UsageError(
             "ND125",
             f"'{weights.path}': {count} left and {right.size} right neurons with {stored.size} decays in "
-            f"'decay_params_{side}'; must be {count} (random-pairing) or {count * (count + 1) // 2} (random, first-last)",
+            f"'decay_params_{side}'; must be {count} (random-pairing) or {count * (count + 1) // 2} (all pairs)",
             help="the tensors of the checkpoint contradict each other: was it saved from another model?",
         )
     facts.agree(f"n_synch_{side}", count)
@@ -269,10 +267,10 @@ def _pairs(weights: Weights, facts: _Facts, side: str, neurons: int) -> tuple[bo
 def _indices(weights: Weights, name: str, neurons: int) -> IntArray:
     value = weights.take(name, None)
     if (value != np.rint(value)).any() or value.min(initial=0) < 0 or value.max(initial=0) >= neurons or not value.size:
-        wrong = [v for v in value if not 0 <= v < neurons or v != int(v)]
+        wrong = [v for v in value if not 0 <= v < neurons or v != int(v)] or ["nothing"]
         raise UsageError(
             "ND125",
-            f"'{weights.path}': tensor '{name}' holds {wrong[0] if wrong else 'nothing'}; neurons are 0 to {neurons - 1}",
+            f"'{weights.path}': tensor '{name}' holds {wrong[0]}; neurons are 0 to {neurons - 1}",
             help="the tensors of the checkpoint contradict each other: was it saved from another model?",
         )
     return value.astype(np.int64)
@@ -343,9 +341,9 @@ def _reshaper(options: Options, outputs: int, task: str) -> tuple[int, ...]:
     if not good or math.prod(shape) != outputs or shape[-1] < 2:
         raise UsageError(
             "ND205",
-            f"prediction_reshaper is '{text}': it does not divide the {outputs} outputs into classes, two or more on its "
-            "last axis",
-            help=f"give the shape the outputs are read in, classes last, for example --set prediction_reshaper={outputs}",
+            f"prediction_reshaper is '{text}': it does not divide the {outputs} outputs into classes, two or more on "
+            "its last axis",
+            help=f"give the shape the outputs are read in, classes last, such as --set prediction_reshaper={outputs}",
         )
     return tuple(shape)
 

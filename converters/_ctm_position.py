@@ -27,7 +27,7 @@ def kind(weights: Weights) -> str:
         raise RefusedError(
             "ND201",
             f"'{weights.path}': the positional embedding with tensor '{unknown[0]}' is not one of the public code's",
-            help="only learnable-fourier, multi-learnable-fourier, custom-rotational and custom-rotational-1d are known",
+            help="learnable-fourier, multi-learnable-fourier, custom-rotational and custom-rotational-1d are known",
         )
     return "none"
 

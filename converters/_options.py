@@ -103,7 +103,7 @@ def _single(value: Any) -> Any:
 def image_size(
     options: Options, known: tuple[int, int] | None = None, origin_of_known: str = "args"
 ) -> tuple[int, int]:
-    """(height, width) of the input. known: what else tells it, where nobody states it. Raises UsageError ND204, ND205."""
+    """(height, width) of the input. known: what tells it where nobody states it. Raises UsageError ND204, ND205."""
     height, where = options.find("img_size_h", "height")
     width, _ = options.find("img_size_w", "width")
     default, origin = (f"{height}x{width}", where) if height and width else (REQUIRED, "args")

@@ -44,7 +44,8 @@ def detect(path: Path, contents: Contents) -> bool:
     """Whether the file holds a CTM, one that is refused later included: its start trace, models and decays."""
     if contents.kind not in ("zip-checkpoint", "pickle", "safetensors", "npz"):
         return False
-    return {key.removeprefix("_orig_mod.").removeprefix("module.") for key in contents.keys()} >= _KEYS
+    keys = contents.keys()
+    return {key.removeprefix("_orig_mod.").removeprefix("module.") for key in keys} >= _KEYS
 
 
 def load(path: Path, contents: Contents, settings: Settings) -> net.Network:
