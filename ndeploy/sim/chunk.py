@@ -12,7 +12,7 @@ import numpy.typing as npt
 from ndeploy.ir.program import Population
 from ndeploy.neurons import Input
 from ndeploy.sim.counts import add_counts, product_counts
-from ndeploy.sim.evaluators import Evaluator, guaranteed
+from ndeploy.sim.evaluators import Evaluator, guaranteed, narrowest
 from ndeploy.sim.layout import convert
 from ndeploy.sim.operators import INT32, Sent
 from ndeploy.sim.plan import Plan
@@ -94,7 +94,7 @@ class _Chunk:
             return
         incoming = {port: self._incoming(population.name, port) for port in population.neuron.ports}
         bounds = {port: self._bound(links) for port, links in incoming.items()}
-        chosen = self._evaluator(population, bounds)
+        chosen = self.plan.evaluator(population, bounds)
         state = chosen.begin(self.samples)
         steps = self._updates(population.name)
         values = np.empty((self.samples, steps, population.size), dtype=chosen.message_dtype)
@@ -175,7 +175,7 @@ class _Chunk:
             low, high = guaranteed(p.neuron) or (0, 0)
             dtype: type[np.signedinteger[Any]] = np.int64
             if bounded:
-                dtype = np.int8 if max(high, -low) <= 127 else np.int32
+                dtype = narrowest(low, high)
             else:
                 self.unbounded.add(p.name)
             shape = self.samples, self._updates(p.name), p.size
@@ -193,7 +193,7 @@ class _Chunk:
                 rest = tuple(x for x in links if x not in within), tuple(x for x in products if x not in joined)
                 whole = slice(0, self.samples), slice(0, self._updates(p.name))
                 outside[key] = _whole(self._collect(rest, bounds[key], p.size, *whole), bounds[key])
-            chosen[p.name] = self._evaluator(p, {port: bounds[p.name, port] for port in p.neuron.ports})
+            chosen[p.name] = self.plan.evaluator(p, {port: bounds[p.name, port] for port in p.neuron.ports})
         state = {p.name: chosen[p.name].begin(self.samples) for p in members}
         traces = {p.name: self._trace_arrays(p, chosen[p.name]) for p in members}
         everyone = slice(0, self.samples)
@@ -325,11 +325,6 @@ class _Chunk:
             for t in range(0, updates, steps):
                 yield slice(b, b + 1), slice(t, min(updates, t + steps))
 
-    def _evaluator(self, population: Population, bounds: Mapping[str, int | None]) -> Evaluator:
-        """Neurons with several ports are updated by their `step`."""
-        bound = next(iter(bounds.values())) if self.plan.compiled and len(bounds) == 1 else None
-        return self.plan.evaluator(population, bound)
-
     def _trace_arrays(self, population: Population, chosen: Evaluator) -> dict[str, Array]:
         prefix = f"state/{population.name}/"
         names: Iterable[str] = (n for n in population.neuron.state if prefix + n in self.wanted)
@@ -363,9 +358,7 @@ class _Chunk:
 
 def _narrow(values: Array, low: int, high: int) -> Array:
     """The narrowest of int8, int32, int64 that holds low .. high."""
-    top = max(high, -low)
-    dtype = np.int8 if top <= 127 else np.int32 if top < INT32 else np.int64
-    return values.astype(dtype, copy=False)
+    return values.astype(narrowest(low, high), copy=False)
 
 
 def _divided(array: Array, exponent: int, bound: int | None) -> tuple[Array, int]:

@@ -15,7 +15,21 @@ import numpy.typing as npt
 
 from ndeploy.fixed import DECAY_ONE
 from ndeploy.ir.program import Population
-from ndeploy.neurons import Compare, CubaLi, CubaLif, Neuron, Parameter, Relay, TernaryLif
+from ndeploy.neurons import (
+    Affine,
+    Compare,
+    CubaLi,
+    CubaLif,
+    Gate,
+    LayerNorm,
+    Neuron,
+    Parameter,
+    Relay,
+    Silu,
+    Softmax,
+    Synchrony,
+    TernaryLif,
+)
 from ndeploy.sim.layout import convert, order
 
 Array = npt.NDArray[Any]
@@ -32,7 +46,16 @@ def guaranteed(neuron: Neuron) -> tuple[int, int] | None:
         return -1, 1
     if isinstance(neuron, CubaLi):
         return (neuron.message.low, neuron.message.high) if neuron.emit_bits else (0, 0)
+    if isinstance(neuron, Affine | Gate | Silu | LayerNorm | Softmax | Synchrony):  # they clip
+        return neuron.message.low, neuron.message.high
     return None
+
+
+def narrowest(low: int, high: int) -> type[np.signedinteger[Any]]:
+    """The narrowest of int8, int32, int64 that holds low .. high."""
+    if low >= -128 and high <= 127:
+        return np.int8
+    return np.int32 if low >= -(2**31) and high < 2**31 else np.int64
 
 
 class Evaluator(ABC):
@@ -51,7 +74,7 @@ class Evaluator(ABC):
         """Wide enough for what `advance` writes."""
         if self.bounds is None:
             return np.int64
-        return np.int8 if max(self.bounds[1], -self.bounds[0]) <= 127 else np.int32
+        return narrowest(*self.bounds)
 
     @abstractmethod
     def begin(self, samples: int) -> dict[str, Array]:
@@ -272,21 +295,29 @@ class CompareEvaluator(Evaluator):
         return {}
 
 
-def evaluator(population: Population, layout: int, bound: int | None) -> Evaluator:
-    """The fastest exact evaluator for inputs of magnitude <= bound (None: not bounded, or asked to use `step`)."""
+def evaluator(population: Population, layout: int, bounds: Mapping[str, int | None]) -> Evaluator:
+    """The fastest exact evaluator for inputs of magnitude <= bounds, by port (None: not bounded, or to use `step`)."""
+    from ndeploy.sim.graded import graded
+
     neuron = population.neuron
-    if bound is not None:
-        if isinstance(neuron, CubaLif | CubaLi | TernaryLif):
-            lif = LifEvaluator(population, layout, bound)
-            if lif.fits():
-                return lif
-        elif isinstance(neuron, Relay):
-            if bound < 2**30 and neuron.vth >= 0 and neuron.message.bits < 31:
-                return RelayEvaluator(population, layout, bound)
-        elif isinstance(neuron, Compare):
-            level: Array = np.asarray(neuron.vth, dtype=np.int64) - neuron.bias
-            if bound < 2**30 and _largest(level) < 2**31:
-                return CompareEvaluator(population, layout)
+    known = {port: bound for port, bound in bounds.items() if bound is not None}
+    if len(known) < len(neuron.ports):
+        return StepEvaluator(population, layout)
+    found = graded(population, layout, known)
+    if found is not None:
+        return found
+    bound = next(iter(known.values()))
+    if isinstance(neuron, CubaLif | CubaLi | TernaryLif):
+        lif = LifEvaluator(population, layout, bound)
+        if lif.fits():
+            return lif
+    elif isinstance(neuron, Relay):
+        if bound < 2**30 and neuron.vth >= 0 and neuron.message.bits < 31:
+            return RelayEvaluator(population, layout, bound)
+    elif isinstance(neuron, Compare):
+        level: Array = np.asarray(neuron.vth, dtype=np.int64) - neuron.bias
+        if bound < 2**30 and _largest(level) < 2**31:
+            return CompareEvaluator(population, layout)
     return StepEvaluator(population, layout)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from threading import Lock
 from weakref import WeakKeyDictionary
 
@@ -37,7 +38,7 @@ class Plan:
             x.name: Contraction(x, self.layout[x.left], self.layout[x.right], self.layout[x.target])
             for x in program.products
         }
-        self._evaluators: dict[tuple[str, int | None], Evaluator] = {}
+        self._evaluators: dict[tuple[str, tuple[int | None, ...]], Evaluator] = {}
         self._operators: dict[tuple[int, bool], Operator] = {}
         self._lock = Lock()
 
@@ -55,12 +56,12 @@ class Plan:
                 self._operators[key] = made
             return self._operators[key]
 
-    def evaluator(self, population: Population, bound: int | None) -> Evaluator:
-        """How the population is updated for inputs of magnitude <= bound (None: not bounded)."""
-        key = population.name, bound
+    def evaluator(self, population: Population, bounds: Mapping[str, int | None]) -> Evaluator:
+        """How the population is updated for inputs of magnitude <= bounds, by port (None: not bounded)."""
+        key = population.name, tuple(bounds.values())
         with self._lock:
             if key not in self._evaluators:
-                self._evaluators[key] = evaluator(population, self.layout[population.name], bound)
+                self._evaluators[key] = evaluator(population, self.layout[population.name], bounds)
             return self._evaluators[key]
 
     def links(self, target: str, port: str) -> tuple[Link, ...]:
