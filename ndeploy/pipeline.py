@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ndeploy.errors import UsageError
 from ndeploy.ir.diagnostic import Diagnostic
@@ -20,14 +20,23 @@ if TYPE_CHECKING:
     from ndeploy.ir.lowered import Lowered
     from ndeploy.passes.schedule import Schedule
     from ndeploy.place import Placed
-    from ndeploy.quantizer import Quantised
+    from ndeploy.quantizer import Observed, Quantised
     from ndeploy.settings import Settings
     from ndeploy.target import Target
 
 
+TYPICAL_SAMPLES = 512
+"""Calibration samples that are made up where the family says what its inputs look like."""
+
+
 @dataclass(frozen=True)
 class CompileOptions:
-    """What a user may choose. steps: model steps a sample, None for what the file or data say."""
+    """What a user may choose. steps: model steps a sample, None for what the file or data say.
+
+    coding: "none" or "sigma-delta"; threshold: of sigma-delta coding, a share of the largest message as text, or "auto"
+    for the coarsest that loses no more than accuracy_budget points of accuracy on the calibration data.
+    activation_bits: payload of graded messages, None for the method's own choice.
+    """
 
     target: str = "loihi2"
     steps: int | None = None
@@ -37,6 +46,10 @@ class CompileOptions:
     attention: str = "parallel"
     mode: str = "auto"
     calibration: Path | None = None
+    coding: str = "none"
+    threshold: str = "auto"
+    accuracy_budget: float = 0.5
+    activation_bits: int | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,6 +77,7 @@ class _State:
     schedule: Schedule | None = None
     quantised: Quantised | None = None
     placed: Placed | None = None
+    coding: Mapping[str, Any] = field(default_factory=dict)
     diagnostics: tuple[Diagnostic, ...] = ()
     progress: Callable[[str], None] = lambda stage: None
 
@@ -80,11 +94,13 @@ def _load(state: _State) -> _State:
 
 def _lower(state: _State) -> _State:
     from ndeploy.passes.lower import lower
+    from ndeploy.passes.max_pool import expand_max_pools
 
     assert state.network is not None
     payload = state.target.widths.payload.value
     steps = _steps(state, state.network)
-    lowered = lower(state.network, steps, graded=payload is None or payload > 1)
+    network = expand_max_pools(state.network)
+    lowered = lower(network, steps, graded=payload is None or payload > 1, coding=state.options.coding)
     return replace(state, lowered=lowered, network=replace(state.network, steps=steps))
 
 
@@ -150,17 +166,50 @@ def _quantise(state: _State) -> _State:
         for key in ("input_bits", "input_scale", "input_signed")
         if key in state.options.settings
     }
+    calibration, observed = _observe(state)
     request = Request(
         state.lowered,
         state.schedule,
         state.target,
         state.options.bits,
         state.path.name.split(".")[0],
-        state.calibration,
+        calibration,
         given,
+        observed,
+        state.options.activation_bits,
     )
-    quantised = known[state.options.method].quantize(request, state.progress)
+    method = known[state.options.method]
+    if state.options.coding == "none":
+        quantised = method.quantize(request, state.progress)
+        return replace(state, quantised=quantised, diagnostics=state.diagnostics + quantised.diagnostics)
+    from ndeploy.passes.delta_threshold import with_threshold
+
+    quantised, coding = with_threshold(
+        request, method.quantize, state.options.threshold, state.options.accuracy_budget, state.progress
+    )
+    state = replace(state, coding=coding)
     return replace(state, quantised=quantised, diagnostics=state.diagnostics + quantised.diagnostics)
+
+
+def _observe(state: _State) -> tuple[Data | None, Mapping[str, Observed]]:
+    """Calibration data, made up where the family says what inputs look like, and the ranges that they show."""
+    from ndeploy.ir.lowered import GRADED
+    from ndeploy.observe import observe, typical
+    from ndeploy.passes.max_pool import expand_max_pools
+
+    assert state.network is not None
+    assert state.lowered is not None
+    if not any(isinstance(p.model, GRADED) for p in state.lowered.populations):
+        return state.calibration, {}
+    data = state.calibration if state.calibration is not None else typical(state.network, TYPICAL_SAMPLES, 0)
+    if data is None:
+        raise UsageError(
+            "ND305",
+            "the ranges of this network's graded messages are not known",
+            help="give --calibration DATA.npz with samples like those it will see",
+        )
+    state.progress("observing the float network")
+    return data, observe(expand_max_pools(state.network), data)
 
 
 def _stated_input(network: Network) -> dict[str, float]:
@@ -235,5 +284,7 @@ def compile_model(
         "method": options.method,
         "attention": options.attention,
     }
+    if state.coding:
+        meta["coding"] = dict(state.coding)
     program = replace(state.quantised.program, meta=meta)
     return Compiled(program, state.placed, state.network, state.target, state.diagnostics)
