@@ -5,6 +5,7 @@ What is compared with: accuracy of the source, and where the integers first diff
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -36,9 +37,9 @@ class ReferenceResult:
     values: Mapping[str, AnyArray] = field(default_factory=dict)
     membranes: Mapping[str, AnyArray] = field(default_factory=dict)
 
-    def predictions(self, decode: str = "sum") -> IntArray | None:
-        """argmax of the first output, decoded over steps; None for "none"."""
-        return predict(next(iter(self.outputs.values())), decode)
+    def predictions(self, decode: str = "sum", answer: tuple[int, ...] = ()) -> IntArray | None:
+        """What the first output answers, decoded over steps as by `decode.predict`; None for "none"."""
+        return predict(next(iter(self.outputs.values())), decode, answer)
 
 
 def run(
@@ -54,8 +55,9 @@ def run(
     """Run samples from the initial state (every state 0 but what nodes state themselves, nothing in flight).
 
     x: one array, or one by Input node; (samples, *shape) is static and repeated, (samples, steps, *shape) a sequence,
-    whose length gives the steps. The input's value is x * x_scale. batch: samples run together; it changes nothing but
-    memory. Raises UsageError ND204 (steps not known), ND502 (shape), ND503 (no samples), and what `Machine` raises.
+    whose length gives the steps. In one array for several inputs a sample holds all of them, flattened, in the order of
+    the network (as in `decode.encode`). The input's value is x * x_scale. batch: samples run together; it changes
+    nothing but memory. Raises UsageError ND204 (steps not known), ND502 (shape), ND503 (no samples), and what `Machine` raises.
     """
     machine = Machine(network, dtype)
     data, length = inputs(network, x, steps)
@@ -92,7 +94,7 @@ def inputs(
 ) -> tuple[dict[str, AnyArray], int]:
     """Arrays by input node and the number of steps; static inputs keep their shape. Raises as `run`."""
     names = [name for name, node in network.nodes.items() if isinstance(node, ir.Input)]
-    given = x if isinstance(x, Mapping) else dict.fromkeys(names[:1], x)
+    given = x if isinstance(x, Mapping) else _split(network, names, x)
     if set(given) != set(names):
         raise UsageError(
             "ND502",
@@ -130,3 +132,19 @@ def inputs(
             "ND502", f"sequences of {sorted(set(lengths.values()))} steps, {wanted} are asked for", help="cut the data"
         )
     return dict(given), int(wanted)
+
+
+def _split(network: ir.Network, names: list[str], x: AnyArray) -> dict[str, AnyArray]:
+    """The part of every input where one array holds them all, flattened; x itself for one input."""
+    if len(names) == 1:
+        return {names[0]: x}
+    shapes = [node.shape for node in network.nodes.values() if isinstance(node, ir.Input)]
+    sizes = [math.prod(shape) for shape in shapes]
+    if x.ndim not in (2, 3) or x.shape[-1] != sum(sizes):
+        raise UsageError(
+            "ND502",
+            f"a sample has shape {x.shape[1:]}, the inputs {names} take {sum(sizes)} values in all",
+            help="give one array for every input node, or samples that hold all inputs flattened one after another",
+        )
+    parts = np.split(x, np.cumsum(sizes)[:-1], axis=-1)
+    return {n: part.reshape(*x.shape[:-1], *shape) for n, part, shape in zip(names, parts, shapes, strict=True)}
