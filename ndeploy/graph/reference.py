@@ -57,7 +57,8 @@ def run(
     x: one array, or one by Input node; (samples, *shape) is static and repeated, (samples, steps, *shape) a sequence,
     whose length gives the steps. In one array for several inputs a sample holds all of them, flattened, in the order of
     the network (as in `decode.encode`). The input's value is x * x_scale. batch: samples run together; it changes
-    nothing but memory. Raises UsageError ND204 (steps not known), ND502 (shape), ND503 (no samples), and what `Machine` raises.
+    nothing but memory. Raises UsageError ND204 (steps not known), ND502 (shape), ND503 (no samples), and what
+    `Machine` raises.
     """
     machine = Machine(network, dtype)
     data, length = inputs(network, x, steps)
