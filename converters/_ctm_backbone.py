@@ -12,7 +12,7 @@ import numpy as np
 
 from ndeploy.errors import RefusedError, UsageError
 
-from ._ctm_graph import Graph, Shape, max_pool
+from ._ctm_graph import Graph, Shape
 from ._weights import FloatArray, Weights, folded
 
 ROOT = "backbone"
@@ -137,7 +137,7 @@ def _resnet(graph: Graph, weights: Weights, source: str, eps: float) -> str:
         bias = bias[:, None, None] + border_bias(first, shift, tuple(size))
     weight = np.einsum("ocij,cn->onij", first, rgb[:, :, 0, 0])
     x = graph.activation(f"{ROOT}.relu", "relu", graph.conv(name, source, weight, bias, (1, 1), (1, 1)))
-    x = max_pool(graph, f"{ROOT}.maxpool", x)
+    x = graph.max_pool(f"{ROOT}.maxpool", x)
     block, stages = _stages(weights)
     for stage, count in enumerate(stages, 1):
         for i in range(count):

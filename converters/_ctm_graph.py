@@ -5,8 +5,6 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 
-import numpy as np
-
 from ndeploy.ir import network as net
 
 from ._weights import FloatArray
@@ -75,32 +73,8 @@ class Graph:
         merged = (*shape[:start], math.prod(shape[start:]))
         return self.add(name, net.Flatten(shape, start, len(shape) - 1), merged, source)
 
-
-def max_pool(graph: Graph, name: str, source: str) -> str:
-    """MaxPool2d(3, stride 2, padding 1) of a source that is never negative, from rectified differences.
-
-    Chips add what arrives, they take no maximum; but max(a, b) = a + relu(b - a) is exact. Of three columns a, b, c:
-    u = relu(b - a), v = relu(a + u - c), max = c + v; then the same over three rows. Zero padding equals PyTorch's
-    padding with minus infinity because nothing here is negative.
-    """
-    channels = graph.shapes[source][0]
-
-    def taps(part: str, of: str, rows: tuple[int, ...], columns: tuple[int, ...], stride: Shape) -> str:
-        kernel = np.outer(rows, columns).astype(np.float64)
-        padding = (len(rows) // 2, len(columns) // 2)
-        weight = np.tile(kernel, (channels, 1, 1, 1))
-        return graph.conv(f"{name}.{part}", of, weight, None, stride, padding, channels)
-
-    def both(part: str, rows: tuple[int, ...]) -> tuple[str, str]:
-        # the column maximum of row i is x[i, 2j + 1] + v[i, j]
-        return (
-            taps(f"{part}.x", source, rows, (0, 0, 1), (2, 2)),
-            taps(f"{part}.v", v, rows, (1,), (2, 1)),
-        )
-
-    first, second, third = (-1, 1, 0), (1, 0, -1), (0, 0, 1)
-    u = graph.activation(f"{name}.columns.u", "relu", taps("columns.first", source, (1,), first, (1, 2)))
-    v = graph.activation(f"{name}.columns.v", "relu", taps("columns.second", source, (1,), second, (1, 2)), u)
-    upper = graph.activation(f"{name}.rows.u", "relu", *both("rows.first", first))
-    lower = graph.activation(f"{name}.rows.v", "relu", *both("rows.second", second), upper)
-    return graph.activation(name, "identity", *both("rows.third", third), lower)
+    def max_pool(self, name: str, source: str) -> str:
+        """MaxPool2d(3, stride 2, padding 1) over (C, H, W)."""
+        channels, height, width = self.shapes[source]
+        node = net.Pool("max", (3, 3), (2, 2), (1, 1))
+        return self.add(name, node, (channels, (height + 1) // 2, (width + 1) // 2), source)
