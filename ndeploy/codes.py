@@ -116,6 +116,10 @@ CODES: dict[str, Code] = {
         "A checkpoint's args, its sidecar file or --set state a size or kind that the shapes of the tensors contradict: "
         "one of the two belongs to another model.",
     ),
+    "ND210": Code(
+        "nothing to delta-code",
+        "Sigma-delta coding sends the changes of what a register feeds to weights. The network has no such register.",
+    ),
     # -- 3xx quantisation and ranges -------------------------------------------------------------------------------
     "ND301": Code("value out of range", "A parameter does not fit the chip's integer width."),
     "ND302": Code(
@@ -165,6 +169,11 @@ CODES: dict[str, Code] = {
         "input values clipped",
         "Values of the data lie outside what the compiled input carries and were clipped to it (a warning).",
     ),
+    "ND506": Code(
+        "no such signal",
+        "A per-tick comparison was asked for a signal that the program or the float side does not have. Signals are "
+        "populations of the program named like nodes of the float network, or like arrays of the recorded trace.",
+    ),
     # -- 6xx runners and Lava --------------------------------------------------------------------------------------
     "ND601": Code("unknown runner", "Runners are sim, oracle, and what the files in targets/ bring, such as lava."),
     "ND602": Code("no such interpreter", "The interpreter named for the Lava worker is no executable Python."),
@@ -209,6 +218,11 @@ CODES: dict[str, Code] = {
         "`run --stop-certainty` ends a sample at the first tick whose certainty is high enough. Only networks that "
         "answer at their most certain tick (Continuous Thought Machines) have such a certainty; the answers of others "
         "are read over all model steps.",
+    ),
+    "ND709": Code(
+        "no float network in the artifact",
+        "`verify --against float` runs the float network that the artifact was compiled from. This artifact does not "
+        "keep it.",
     ),
     "ND799": Code(
         "internal error",

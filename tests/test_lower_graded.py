@@ -79,8 +79,8 @@ def test_the_schedule_gives_every_message_the_model_step_it_belongs_to(name):
                 assert planned.offset[q.target] - planned.offset[operand] >= 2 + (operand in embedded)
     registers = {p.name for p in lowered.populations if isinstance(p.model, Registered)}
     late = {p.name for p in lowered.projections if p.lag}
-    # nothing but registers, traces and the Delay node that one network states reads an earlier step
-    assert late <= {p.name for p in lowered.projections if p.target in registers or p.target == "join"}
+    # nothing but registers, traces and what one network states as a Delay node reads an earlier step
+    assert late <= {p.name for p in lowered.projections if p.target in registers | {"relu"}}
 
 
 def test_the_period_is_the_longest_loop_and_not_the_way_to_it():
@@ -137,3 +137,53 @@ def test_an_unknown_coding_is_refused():
     with pytest.raises(NdeployError) as caught:
         lower(thinker(), STEPS, graded=True, coding="delta")
     assert caught.value.code == "ND205"
+
+
+@pytest.mark.parametrize("name", ["ctm", "u-net", "no attention, ctc"])
+def test_delta_coding_with_threshold_zero_changes_nothing(name):
+    network = GRADED_NETWORKS[name](3)
+    lowered = lower(network, STEPS, graded=True, coding="sigma-delta")
+    compared = compare(network, lowered, inputs(network, 2, STEPS))
+    assert compared >= {"z", "post", "pre", "synch_out", "output"}
+
+
+def test_delta_coding_puts_the_changes_before_the_weights_and_their_sums_behind():
+    lowered = lower(thinker(), STEPS, graded=True, coding="sigma-delta")
+    ends = {(p.source, p.target, p.port, p.lag, p.unit) for p in lowered.projections}
+    assert {
+        ("post", "post.delta", "in", 0, True),
+        ("post.delta", "post.sum", "in", 0, True),
+        ("post.sum", "z", "in", 1, True),
+        ("post.sum", "synch_out", "left", 0, True),
+        ("post.delta", "synapse.z", "in", 1, False),
+        ("post.delta", "synapse.z.gate", "in", 1, False),
+        ("synapse.z", "synapse", "in", 0, True),
+        ("synapse.z.gate", "synapse", "gate", 0, True),
+    } <= ends
+    assert {target for source, target, *_ in ends if source == "z"} == {"synch_action"}
+    assert {target for source, target, *_ in ends if source == "post"} == {"post.delta"}
+    planned = schedule(lowered)
+    for p in lowered.projections:
+        gap = planned.offset[p.source] + planned.delay[p.name] - planned.offset[p.target]
+        assert gap == p.lag * planned.period
+
+
+def test_a_threshold_keeps_small_changes_back():
+    network = thinker()
+    lowered = lower(network, STEPS, graded=True, coding="sigma-delta")
+    x = {"x": np.repeat(inputs(network, 1, STEPS)["x"], STEPS, 0)}
+    exact = lowered_float.run(lowered, x)
+    coarse = lowered_float.run(lowered, x, {"post.delta": 0.05})
+    assert (coarse["post.delta"] != 0).sum() < (exact["post.delta"] != 0).sum()
+    assert np.abs(coarse["post.sum"] - coarse["post"]).max() < 0.05
+
+
+def test_a_network_without_a_register_that_feeds_weights_cannot_be_delta_coded():
+    network = thinker()
+    edges = tuple((a, b) for a, b in network.edges if not (a == "z" and b.endswith("_z")))
+    nodes = {n: node for n, node in network.nodes.items() if not n.endswith("_z")}
+    nodes["synapse"] = net.Gate(("value_read",), ("gate_read",), nodes["synapse"].shape)
+    edges = tuple((a, b) for a, b in edges if a in nodes and b in nodes)
+    with pytest.raises(NdeployError) as caught:
+        lower(replace(network, nodes=nodes, edges=edges), STEPS, graded=True, coding="sigma-delta")
+    assert caught.value.code == "ND210"

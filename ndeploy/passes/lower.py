@@ -64,7 +64,7 @@ def lower(network: net.Network, steps: int, *, graded: bool, coding: str = "none
 
     steps: model steps a sample. graded: whether messages may carry integers; without, pools fold into the next weights.
     coding: one of `CODINGS`; "sigma-delta" sends the changes of what registers hold. Raises RefusedError ND201, ND202,
-    ND203, ND403 (graded nodes without graded messages), UsageError ND205 (unknown coding).
+    ND203, ND210 (nothing to delta-code), ND403 (graded nodes without graded messages), UsageError ND205 (unknown coding).
     """
     if coding not in CODINGS:
         raise UsageError("ND205", f"unknown coding '{coding}'", help=f"choose one of {', '.join(CODINGS)}")

@@ -36,8 +36,8 @@ GRADED_NODES = (
 WIRED = (net.Register, net.Trace, net.Synchronisation)
 """Nodes that take messages as they are, over unit synapses from one population: their scale is their source's."""
 
-_SUMMING = (*NEURONS, net.Activation, net.LayerNorm, net.Softmax)
-"""Nodes that a product can end on directly."""
+_SUMMING = (net.Activation, net.LayerNorm, net.Softmax)
+"""Graded nodes that a product can end on directly, if nothing else does: the units of a product are its operands'."""
 
 
 def is_ones(node: net.Node) -> bool:
@@ -100,7 +100,10 @@ def _ends_on_neurons(network: net.Network, name: str, users: list[net.Node]) -> 
     if len(users) != 1 or len(targets) != 1 or users[0] is not network.nodes[targets[0]]:
         return False
     user = users[0]
-    return isinstance(user, _SUMMING) or (isinstance(user, net.Gate) and name in user.value)
+    if isinstance(user, net.Gate):
+        return user.value == (name,)
+    alone = len(network.sources(targets[0])) == 1
+    return isinstance(user, NEURONS) or (isinstance(user, _SUMMING) and alone)
 
 
 def _graded(node: net.Node) -> Model:
