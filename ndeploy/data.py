@@ -62,6 +62,17 @@ def load(path: Path, limit: int | None = None) -> Data:
     return data
 
 
+def arrays(path: Path) -> dict[str, npt.NDArray[Any]]:
+    """Every array of an .npz of plain, finite numbers. Raises UsageError ND101 (no such file), ND501 (not such)."""
+    if not path.is_file():
+        raise UsageError("ND101", f"data file '{path}' does not exist", help="give the path of an .npz")
+    found = _read(path, None)
+    for name, value in found.items():
+        if value.dtype.kind not in "biuf" or not np.isfinite(value).all():
+            raise _bad(path, f"{name} holds {value.dtype if value.dtype.kind not in 'biuf' else 'NaN or infinity'}")
+    return found
+
+
 def _labels(path: Path, y: npt.NDArray[Any] | None, samples: int) -> npt.NDArray[np.int64] | None:
     if y is None:
         return None
@@ -82,11 +93,13 @@ def _bad(path: Path, why: str) -> UsageError:
     )
 
 
-def _read(path: Path, names: tuple[str, ...]) -> dict[str, npt.NDArray[Any]]:
-    """The named arrays that are there. Every header is compared with its entry's size before anything is allocated."""
+def _read(path: Path, names: tuple[str, ...] | None) -> dict[str, npt.NDArray[Any]]:
+    """The named arrays that are there, or all. Headers are compared with their entries' sizes before data are read."""
     try:
         with zipfile.ZipFile(path) as archive:
-            entries = [info for info in archive.infolist() if info.filename in {f"{name}.npy" for name in names}]
+            entries = [info for info in archive.infolist() if info.filename.endswith(".npy")]
+            if names is not None:
+                entries = [info for info in entries if info.filename[:-4] in names]
             if len({info.filename for info in entries}) != len(entries):
                 raise ValueError("an array appears twice")
             return {info.filename[:-4]: _array(archive, info) for info in entries}

@@ -64,16 +64,28 @@ def encode(program: Program, x: npt.NDArray[np.generic], x_scale: float = 1.0) -
             f"or, as a sequence of {program.steps} steps, {(program.steps, *shape)}",
             help="reshape x, or compile with --steps equal to the length of the sequence",
         )
-    lead = x.shape[: 2 if sequence else 1]
-    flat = x.reshape(*lead, -1)
     messages: dict[str, IntArray] = {}
-    first = 0
-    for port, own in zip(program.inputs, shapes, strict=True):
-        part = flat[..., first : first + math.prod(own)].reshape(*lead, *own)
-        first += math.prod(own)
-        value = _payload(program, port, part, x_scale)
+    parts = split_inputs(program, x)
+    for port in program.inputs:
+        value = _payload(program, port, parts[port.population], x_scale)
         messages[port.population] = value if sequence else np.repeat(value[:, None], program.steps, axis=1)
     return messages
+
+
+def split_inputs(program: Program, x: npt.NDArray[np.generic]) -> dict[str, npt.NDArray[Any]]:
+    """The part of every sample that belongs to each input population: (samples, *shape) or (samples, steps, *shape).
+
+    x: of a shape that `encode` takes.
+    """
+    shapes = _input_shapes(program)
+    lead = x.shape[: 2 if encodes_sequences(program, x) else 1]
+    flat = x.reshape(*lead, -1)
+    parts: dict[str, npt.NDArray[Any]] = {}
+    first = 0
+    for port, own in zip(program.inputs, shapes, strict=True):
+        parts[port.population] = flat[..., first : first + math.prod(own)].reshape(*lead, *own)
+        first += math.prod(own)
+    return parts
 
 
 def stretched(compiled: Program, program: Program) -> tuple[Diagnostic, ...]:

@@ -2,31 +2,68 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ndeploy.cli import console, guard, options
+from ndeploy.cli import console, guard, options, verify_ticks
 
 if TYPE_CHECKING:
+    from ndeploy.runners import RunnerOptions
     from ndeploy.verify import Verification
 
 
 def verify_command(
     artifact: options.Artifact,
-    data: options.Data,
-    against: Annotated[str, typer.Option("--against", help="The runner to check: lava, oracle, ...")] = "lava",
+    data: Annotated[
+        Path | None, typer.Option("--data", help="Samples: .npz with x. A TRACE.npz may have its own.")
+    ] = None,
+    against: Annotated[
+        str,
+        typer.Option(
+            "--against",
+            metavar="RUNNER|float|TRACE.npz",
+            help="A runner (lava, oracle, ...), the float network tick by tick, or recorded float traces.",
+        ),
+    ] = "lava",
     reference: Annotated[str, typer.Option("--reference", help="The runner it is compared with.")] = "sim",
     limit: options.Limit = None,
+    signals: Annotated[
+        str | None, typer.Option("--signals", metavar="all|A,B", help="Signals to compare tick by tick.")
+    ] = None,
+    min_sqnr: Annotated[
+        float | None, typer.Option("--min-sqnr", metavar="DB", help="Least SQNR of a signal at any tick. Default: 15.")
+    ] = None,
     lava_python: options.LavaPython = None,
     lava_mode: options.LavaMode = "native",
     threads: options.Threads = None,
     time_limit: options.TimeLimit = None,
     json: options.Json = False,
 ) -> None:
-    """Compare two runners bit for bit: every population, every step, all state. Exit code 1 on a mismatch."""
+    """Compare two runners bit for bit, or a runner with the float network tick by tick.
+
+    Two runners: every population, every step, all state; exit code 1 on a mismatch. Float: the SQNR of every signal at
+    every tick; exit code 1 where one is below --min-sqnr.
+    """
     options.choice("--lava-mode", lava_mode, ("native", "fused"))
+    if verify_ticks.is_float(against):
+
+        def told(progress: Callable[[str], None]) -> RunnerOptions:
+            from ndeploy.runners import RunnerOptions
+
+            return RunnerOptions(lava_python, lava_mode, time_limit, threads, progress)
+
+        asked = verify_ticks.Asked(artifact, data, against, reference, limit, signals, min_sqnr)
+        verify_ticks.verify_ticks(asked, told, json)
+        return
+    for option, value in (("--signals", signals), ("--min-sqnr", min_sqnr)):
+        if value is not None:
+            raise typer.BadParameter("is for --against float or TRACE.npz", param_hint=option)
+    if data is None:
+        raise typer.BadParameter("is needed to compare two runners", param_hint="--data")
     if against == reference:
         raise typer.BadParameter(f"'{against}' would be compared with itself", param_hint="--against")
     from ndeploy import artifact as artifacts
@@ -40,14 +77,14 @@ def verify_command(
     given = samples.load(data, limit)
     program = for_data(loaded.program, given.x)
     with console.progress(f"comparing {against} with {reference}") as progress:
-        told = runners.RunnerOptions(
+        chosen = runners.RunnerOptions(
             lava_python=lava_python, lava_mode=lava_mode, time_limit=time_limit, threads=threads, progress=progress
         )
-        verification = verify(program, given, pair, told)
+        verification = verify(program, given, pair, chosen)
     for diagnostic in (*stretched(loaded.program, program), *clipped(program, given.x, given.x_scale)):
         guard.show_diagnostic(diagnostic)
     runner = pair[against]
-    parts = runner.describe(program, told) if isinstance(runner, runners.Describes) else ()
+    parts = runner.describe(program, chosen) if isinstance(runner, runners.Describes) else ()
     if json:
         console.emit("verify", fields(verification, reference, against) | {"executed": [asdict(p) for p in parts]})
     else:
