@@ -241,7 +241,8 @@ def _rotated(size: int) -> Tensor:
 
 def _fourier(w: Mapping[str, Tensor], name: str, shape: Sequence[int]) -> Tensor:
     height, width = shape
-    at = torch.tensor([[[j / (width - 1), i / (height - 1)] for j in range(width)] for i in range(height)]).double()
+    columns, rows = (torch.arange(n, dtype=torch.float64) / (n - 1) for n in (width, height))
+    at = torch.stack([columns.expand(height, -1), rows[:, None].expand(-1, width)], -1)
     angle = at @ w[f"{name}.Wr.weight"].T
     features = torch.cat([torch.cos(angle), torch.sin(angle)], -1) / math.sqrt(2 * angle.shape[-1])
     out = _norm(w, f"{name}.mlp.3", _linear(w, f"{name}.mlp.2", _glu(_linear(w, f"{name}.mlp.0", features))))
