@@ -20,7 +20,7 @@ from ndeploy.ir.program import Program
 from ndeploy.ir.result import Counts
 from ndeploy.neurons import Input
 from ndeploy.place import Placed
-from ndeploy.target import Price, Target
+from ndeploy.target import EMBEDDED_EVENT, Price, Target
 
 LABEL = "rough estimate"
 
@@ -143,8 +143,13 @@ def _messages(placed: Placed, events: _Events) -> dict[str, float]:
     }
 
 
-def _totals(program: Program, placed: Placed, events: _Events) -> dict[str, float]:
-    """Events a sample by the names of `target.EVENTS`."""
+def _reads(program: Program, events: _Events) -> dict[str, float]:
+    """Messages a sample by which the embedded processor hears the sums of its populations, one a neuron and update."""
+    return {p.name: events.updates.get(p.name, 0.0) for p in program.populations if p.neuron.embedded}
+
+
+def _totals(program: Program, placed: Placed, target: Target, events: _Events) -> dict[str, float]:
+    """Events a sample by the names of `target.EVENTS`; operations of the embedded processor where it has a price."""
     totals: dict[str, float] = {}
     for name, n in events.synaptic_ops.items():
         event = f"synaptic-op.{_kind(program, name)}"
@@ -152,7 +157,9 @@ def _totals(program: Program, placed: Placed, events: _Events) -> dict[str, floa
     totals["neuron-update"] = sum(events.updates.values())
     inputs = {p.name for p in program.populations if isinstance(p.neuron, Input)}
     totals["spike"] = sum(n for name, n in events.spikes.items() if name not in inputs)
-    totals["message"] = sum(_messages(placed, events).values())
+    totals["message"] = sum(_messages(placed, events).values()) + sum(_reads(program, events).values())
+    if target.price(EMBEDDED_EVENT) is not None:
+        totals[EMBEDDED_EVENT] = sum(events.embedded.values())
     return totals
 
 
@@ -173,9 +180,11 @@ def _step_work(program: Program, placed: Placed, target: Target, events: _Events
         add(receiver[name], f"synaptic-op.{_kind(program, name)}", n)
     for name, n in events.updates.items():
         add(name, "neuron-update", n)
+    reads = _reads(program, events)
     for name, n in events.spikes.items():
-        add(name, "spike", n)
-    for name, n in _messages(placed, events).items():
+        if name not in reads:  # the processor sends for these
+            add(name, "spike", n)
+    for name, n in ({n: m for n, m in _messages(placed, events).items() if n not in reads} | reads).items():
         add(name, "message", n)
     cores: dict[int, Range] = {}
     for piece in placed.slices:
@@ -189,7 +198,8 @@ def _latency(program: Program, placed: Placed, target: Target, events: _Events) 
     if not target.time:
         return None
     step = _price(target.duration("barrier")) + _step_work(program, placed, target, events)
-    return step.times(program.steps * program.period + program.latency)
+    processor = _price(target.duration(EMBEDDED_EVENT)).times(sum(events.embedded.values()))
+    return step.times(program.steps * program.period + program.latency) + processor
 
 
 def _unpriced(
@@ -202,8 +212,12 @@ def _unpriced(
 ) -> tuple[str, ...]:
     found = [f"{name}: {n:.6g} a sample, no price known" for name, n in totals.items() if n and not target.price(name)]
     for operation in placed.embedded_ops:
-        macs = events.embedded.get(operation.name, float(operation.multiply_accumulates))
-        found.append(f"embedded op '{operation.name}': {macs:.6g} multiply-accumulates a sample, no price known")
+        n = events.embedded.get(operation.name, float(operation.operations))
+        unit = "multiply-accumulates" if operation.multiply_accumulates else "operations"
+        if target.price(EMBEDDED_EVENT) is None:
+            found.append(f"embedded op '{operation.name}': {n:.6g} {unit} a sample, no price known")
+    if placed.embedded_ops and latency is not None and target.duration(EMBEDDED_EVENT) is None:
+        found.append("time of the embedded processor: none published, not in the latency")
     found.append("host: encoding, injecting and reading of messages")
     if target.placed:
         power = target.static_power
@@ -225,7 +239,7 @@ def estimate(program: Program, placed: Placed, target: Target, counts: Counts) -
     Raises UsageError ND430 where counts and program do not belong together.
     """
     events = _events(program, counts)
-    totals = _totals(program, placed, events)
+    totals = _totals(program, placed, target, events)
     priced = [(name, n, price) for name, n in totals.items() if (price := target.price(name)) is not None]
     terms = tuple(
         Term(name, n, _price(price).times(n), price.source, price.status, price.note) for name, n, price in priced

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 
 from ndeploy.ir.program import Program
+from ndeploy.place import embedded_operations
 from ndeploy.realise import realise
 
 
@@ -14,7 +15,8 @@ class Summary:
     """parameters: trained weights, shared ones once. weight_bits_mean: over parameters, 0 without any.
     weight_memory_bytes: the mantissas of all stored weights, the constant ones of pools, joins and skips included, but
     not the indices a chip stores beside them. synapses: shared weights
-    at every place they are used; products' unit weights included, as in neurons their own."""
+    at every place they are used; products' unit weights included, as in neurons their own. embedded_operations: of the
+    embedded processor, a sample."""
 
     populations: int
     neurons: int
@@ -25,6 +27,7 @@ class Summary:
     weight_bits_mean: float
     weight_memory_bytes: int
     chip_steps_per_sample: int
+    embedded_operations: int = 0
 
 
 def summarise(program: Program) -> Summary:
@@ -45,4 +48,5 @@ def summarise(program: Program) -> Summary:
         else 0.0,
         weight_memory_bytes=math.ceil(stored / 8),
         chip_steps_per_sample=program.chip_steps_per_sample,
+        embedded_operations=sum(operation.operations for operation in embedded_operations(program)),
     )

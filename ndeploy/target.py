@@ -51,6 +51,8 @@ EVENTS = (
     "message",
 )
 """What is counted and priced. message: a spike's way to one core that holds a target of it."""
+EMBEDDED_EVENT = "embedded-op"
+"""An arithmetic operation of the embedded processor: a target may price it, and none has to."""
 
 
 @dataclass(frozen=True)
@@ -261,8 +263,8 @@ def validate(target: Target) -> None:
         if feature not in FEATURES:
             raise _refuse(target, "features", f"unknown feature '{feature}' (known: {', '.join(FEATURES)})")
     for table, prices, known, unit in (
-        ("energy", target.energy, EVENTS, "J"),
-        ("time", target.time, (*EVENTS, "barrier"), "s"),
+        ("energy", target.energy, (*EVENTS, EMBEDDED_EVENT), "J"),
+        ("time", target.time, (*EVENTS, EMBEDDED_EVENT, "barrier"), "s"),
     ):
         for price in prices:
             path = f"{table}.{price.name}"

@@ -10,12 +10,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from ndeploy.check_graded import updates_of
 from ndeploy.errors import RefusedError
 from ndeploy.fixed import IntArray
 from ndeploy.ir.program import Program
 from ndeploy.place.assign import Piece, cut_all, first_fit
 from ndeploy.place.links import Box, neurons
 from ndeploy.place.split import UNLIMITED, Capacity, capacity_of
+from ndeploy.place.state import WORD_BYTES
 from ndeploy.place.units import Unit, Units, units_of
 from ndeploy.realise import realise
 from ndeploy.target import Target, unknown_limits
@@ -49,19 +51,22 @@ class CoreUse:
     out_axons: int
     neuron_configurations: int
     threshold_configurations: int
+    state_bytes: int
 
 
 @dataclass(frozen=True)
 class Operation:
     """Something that no neurocore does: kind "embedded" (the chip's processor) or "host".
 
-    multiply_accumulates: a sample's; 0 where there are none to count.
+    operations: arithmetic operations a sample, 0 where there are none to count; multiply_accumulates: those of them
+    that are a product's.
     """
 
     name: str
     kind: str
     reason: str
     multiply_accumulates: int = 0
+    operations: int = 0
 
 
 @dataclass(frozen=True)
@@ -69,7 +74,8 @@ class Placed:
     """A program on cores. cores, cores_lower_bound and chips are 0 for a target that has no cores (lava).
 
     bound_by: the resource that sets the lower bound; axons: by population and product, out-axons of all its neurons
-    (for inputs those of the host), that is messages if each neuron spiked once; unknown: limits that nobody published.
+    (for inputs those of the host, for embedded populations those of the processor), that is messages if each neuron
+    spiked once; state_memory_bytes: of all neurons; unknown: limits that nobody published.
     """
 
     target: str
@@ -86,6 +92,7 @@ class Placed:
     sizes: Mapping[str, int] = field(default_factory=dict)
     unknown: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    state_memory_bytes: int = 0
 
     @property
     def gap(self) -> int:
@@ -101,6 +108,7 @@ class Placed:
             "bound_by": self.bound_by,
             "chips": self.chips,
             "weight_memory_bytes": self.weight_memory_bytes,
+            "state_memory_bytes": self.state_memory_bytes,
             "embedded_ops": [_plain(operation) for operation in self.embedded_ops],
             "host_ops": [_plain(operation) for operation in self.host_ops],
             "unknown_limits": list(self.unknown),
@@ -114,21 +122,34 @@ def _plain(operation: Operation) -> dict[str, Any]:
         "kind": operation.kind,
         "reason": operation.reason,
         "multiply_accumulates": operation.multiply_accumulates,
+        "operations": operation.operations,
     }
 
 
 def embedded_operations(program: Program) -> tuple[Operation, ...]:
-    """Products that the embedded processor computes."""
-    return tuple(
+    """Populations whose neurons the embedded processor mixes, and products that it computes."""
+    populations = tuple(
+        Operation(
+            p.name,
+            "embedded",
+            f"{p.neuron.kind} of {p.size} sums, {updates_of(program, p)} times a sample: no neurocore mixes neurons",
+            operations=p.neuron.operations(p.size) * updates_of(program, p),
+        )
+        for p in program.populations
+        if p.neuron.embedded
+    )
+    products = tuple(
         Operation(
             product.name,
             "embedded",
             f"'{product.subscripts}' of '{product.left}' and '{product.right}' was compiled for the embedded processor",
             realise(product).multiplies * program.steps,
+            realise(product).multiplies * program.steps,
         )
         for product in program.products
         if product.realisation == "embedded"
     )
+    return populations + products
 
 
 def host_operations(program: Program) -> tuple[Operation, ...]:
@@ -170,6 +191,7 @@ def lower_bound(units: Units, capacity: Capacity) -> tuple[int, str]:
             len({c for unit in units.units for c in unit.thresholds}),
             capacity.thresholds,
         ),
+        "state memory": (sum(unit.size * unit.words * WORD_BYTES for unit in units.units), capacity.state),
     }
     bounds = {name: -(-total // limit) for name, (total, limit) in totals.items()}
     by = max(bounds, key=lambda name: bounds[name])
@@ -185,6 +207,7 @@ def _use(core: int, pieces: list[Piece]) -> CoreUse:
         sum(piece.out_axons for piece in pieces),
         len({c for piece in pieces for c in piece.need.configurations}),
         len({c for piece in pieces for c in piece.need.thresholds}),
+        sum(piece.need.state for piece in pieces),
     )
 
 
@@ -208,6 +231,8 @@ def _sums(units: Units, pieces: tuple[Piece, ...], hosted: Mapping[str, int]) ->
     sizes = {units.owner[name]: n for name, n in units.hosted.items()}
     for piece in pieces:
         owner = units.owner[piece.unit]
+        if f"{owner}/embedded" in units.hosted:  # its neurons only gather sums: the processor sends
+            continue
         axons[owner] = axons.get(owner, 0) + piece.out_axons
         sizes[owner] = sizes.get(owner, 0) + piece.need.neurons
     return axons, sizes
@@ -219,6 +244,7 @@ def place(program: Program, target: Target) -> Placed:
     Raises RefusedError ND402 where a single neuron is too much for a core, ND412 where no system has enough chips.
     """
     units = units_of(program, target)
+    state = sum(unit.size * unit.words * WORD_BYTES for unit in units.units)
     if not target.placed:
         bits = sum(link.weight_bits() for unit in units.units for link in unit.links)
         note = f"{target.name} has no cores: nothing was placed, cores and chips are 0"
@@ -234,6 +260,7 @@ def place(program: Program, target: Target) -> Placed:
             embedded_operations(program),
             host_operations(program),
             notes=(note,),
+            state_memory_bytes=state,
         )
     capacity = capacity_of(target.core)
     bound, by = lower_bound(units, capacity)
@@ -265,6 +292,7 @@ def place(program: Program, target: Target) -> Placed:
         sizes=sizes,
         unknown=unknown_limits(target),
         notes=("bytes of synaptic memory are an estimate: the chip's own format is not published",) if estimate else (),
+        state_memory_bytes=state,
     )
 
 

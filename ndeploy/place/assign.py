@@ -11,7 +11,8 @@ from ndeploy.errors import RefusedError
 from ndeploy.fixed import IntArray
 from ndeploy.place.links import Box, neurons, volume
 from ndeploy.place.split import UNLIMITED, Capacity, Need, need, split
-from ndeploy.place.units import Configuration, Unit, Units
+from ndeploy.place.state import Configuration
+from ndeploy.place.units import Unit, Units
 
 ROUNDS = 32
 """How often boxes are cut again for out-axons before the placement is given up."""
@@ -107,10 +108,12 @@ def cut_all(units: Units, capacity: Capacity) -> tuple[tuple[Piece, ...], dict[s
 
 def first_fit(pieces: tuple[Piece, ...], capacity: Capacity) -> tuple[int, ...]:
     """The core of each piece: the largest pieces first, each on the first core with room for it."""
-    limits = np.array([capacity.neurons, capacity.memory, capacity.in_axons, capacity.out_axons], dtype=np.int64)
+    limits = np.array(
+        [capacity.neurons, capacity.memory, capacity.in_axons, capacity.out_axons, capacity.state], dtype=np.int64
+    )
     needs = np.array(
-        [[p.need.neurons, p.need.memory, p.need.in_axons, p.out_axons] for p in pieces], dtype=np.int64
-    ).reshape(-1, 4)
+        [[p.need.neurons, p.need.memory, p.need.in_axons, p.out_axons, p.need.state] for p in pieces], dtype=np.int64
+    ).reshape(-1, len(limits))
     finite = limits < UNLIMITED
     share = (needs[:, finite] / limits[finite]).max(axis=1) if finite.any() else np.zeros(len(pieces))
     room = np.tile(limits, (len(pieces), 1))  # room[c]: what core c still holds

@@ -14,7 +14,8 @@ import numpy as np
 from ndeploy.errors import RefusedError
 from ndeploy.fixed import IntArray
 from ndeploy.place.links import Box, neurons, volume
-from ndeploy.place.units import Configuration, Unit
+from ndeploy.place.state import WORD_BYTES, Configuration
+from ndeploy.place.units import Unit
 from ndeploy.target import CoreLimits
 
 UNLIMITED = 2**62
@@ -22,7 +23,7 @@ UNLIMITED = 2**62
 
 @dataclass(frozen=True)
 class Capacity:
-    """What a core holds; UNLIMITED where the target states no limit. memory in bits."""
+    """What a core holds; UNLIMITED where the target states no limit. memory in bits, state in bytes."""
 
     neurons: int
     memory: int
@@ -30,6 +31,7 @@ class Capacity:
     out_axons: int
     configurations: int
     thresholds: int
+    state: int = UNLIMITED
 
 
 def capacity_of(core: CoreLimits) -> Capacity:
@@ -46,12 +48,14 @@ def capacity_of(core: CoreLimits) -> Capacity:
         out_axons=known(core.out_axons.value),
         configurations=known(core.neuron_configurations.value),
         thresholds=known(core.threshold_configurations.value),
+        state=known(core.state_memory.value),
     )
 
 
 @dataclass(frozen=True)
 class Need:
-    """What a box takes of a core, apart from out-axons, which depend on where its targets are. memory in bits."""
+    """What a box takes of a core, apart from out-axons, which depend on where its targets are. memory in bits,
+    state in bytes."""
 
     neurons: int
     memory: int
@@ -59,6 +63,7 @@ class Need:
     synapses: int
     configurations: frozenset[Configuration]
     thresholds: frozenset[Configuration]
+    state: int
 
     def excess(self, capacity: Capacity) -> tuple[str, int, int] | None:
         """The first resource that is exceeded, as (name, value, limit)."""
@@ -66,6 +71,7 @@ class Need:
             ("neurons", self.neurons, capacity.neurons),
             ("in-axons", self.in_axons, capacity.in_axons),
             ("synaptic memory (bytes)", -(-self.memory // 8), capacity.memory // 8),
+            ("state memory (bytes)", self.state, capacity.state),
             ("neuron configurations", len(self.configurations), capacity.configurations),
             ("threshold configurations", len(self.thresholds), capacity.thresholds),
         ):
@@ -92,6 +98,7 @@ def need(unit: Unit, box: Box) -> Need:
         sum(load.synapses for load in loads),
         _held(unit.configurations, unit.configuration_of, index),
         _held(unit.thresholds, unit.threshold_of, index),
+        volume(box) * unit.words * WORD_BYTES,
     )
 
 

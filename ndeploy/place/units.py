@@ -17,12 +17,10 @@ from ndeploy.ir.program import Population, Product, Program, Projection
 from ndeploy.neurons import Input
 from ndeploy.pack import SynapseFormat, synapse_format
 from ndeploy.place.links import Every, Exclusive, Link, Listed, Separable, SharedConv, Taps
+from ndeploy.place.state import Configuration, configuration, population_words, product_words
 from ndeploy.realise import index_sizes, realise
 from ndeploy.synapses import Conv, Dense
 from ndeploy.target import Target
-
-Configuration = tuple[object, ...]
-"""What neurons of a core must share to share a configuration register."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,6 +29,7 @@ class Unit:
 
     grid: the neurons' shape for splitting; subject: how messages name it; links: incoming synapses.
     configurations, thresholds: the distinct ones, and per neuron (flat) which it has; None where all have the first.
+    words: of memory a neuron takes (ndeploy/place/state.py).
     """
 
     name: str
@@ -41,6 +40,7 @@ class Unit:
     configuration_of: IntArray | None = None
     thresholds: tuple[Configuration, ...] = (("product",),)
     threshold_of: IntArray | None = None
+    words: int = 2
 
     @property
     def size(self) -> int:
@@ -49,9 +49,10 @@ class Unit:
 
 @dataclass(frozen=True, eq=False)
 class Units:
-    """units: in program order; hosted: what is not on neurocores but sends to them (inputs, embedded products) and
-    its size; owner: by unit, the population or product it belongs to; to_processor: by unit, how many embedded
-    products its neurons send their messages to."""
+    """units: in program order; hosted: what is not on neurocores but sends to them (inputs, embedded products and
+    populations, as "<name>/embedded") and its size; owner: by unit, the population or product it belongs to;
+    to_processor: by unit, how often its neurons send to the embedded processor: their messages to a product, or their
+    sums."""
 
     units: tuple[Unit, ...]
     hosted: Mapping[str, int] = field(default_factory=dict)
@@ -87,7 +88,7 @@ def _conv_axes(synapses: Conv) -> tuple[Taps | Every, ...]:
     )
 
 
-def _link(projection: Projection, grid: tuple[int, ...], target: Target) -> Link:
+def _link(projection: Projection, source: str, grid: tuple[int, ...], target: Target) -> Link:
     synapses = projection.synapses
     stored = stored_delay(projection.delay, projection.delays)
     cores = target.core.neurons.value or math.prod(grid)
@@ -95,7 +96,7 @@ def _link(projection: Projection, grid: tuple[int, ...], target: Target) -> Link
         synapse_format(projection.weight_bits, stored, reach, target.packing)
         for reach in (0, min(cores, math.prod(grid)))
     )
-    name, source, n_in = projection.name, projection.source, synapses.n_in
+    name, n_in = projection.name, synapses.n_in
     if isinstance(synapses, Dense):
         axes: tuple[Every | Taps, ...] = (Every(n_in), *(Every(1) for _ in grid[1:]))
         return Separable(name, source, n_in, grid, run, axes, tuple(range(len(grid))))
@@ -122,8 +123,11 @@ def _distinct(population: Population, names: tuple[str, ...]) -> tuple[tuple[Con
     return tuple(tuple(int(x) for x in row) for row in rows), which.reshape(-1).astype(np.int64)
 
 
-def _population_unit(population: Population, links: list[Link], grid: tuple[int, ...]) -> Unit:
+def _population_unit(program: Program, population: Population, links: list[Link], grid: tuple[int, ...]) -> Unit:
+    shared = configuration(population)
     configurations, configuration_of = _distinct(population, ("du", "dv", "refractory"))
+    if shared is not None:
+        configurations, configuration_of = (shared,), None
     thresholds, threshold_of = _distinct(population, ("vth", "vth_low", "vth_high"))
     return Unit(
         population.name,
@@ -134,7 +138,13 @@ def _population_unit(population: Population, links: list[Link], grid: tuple[int,
         configuration_of,
         thresholds,
         threshold_of,
+        population_words(program, population),
     )
+
+
+def sender(population: Population) -> str:
+    """What its messages come from: its unit, the host, or the embedded processor."""
+    return f"{population.name}/embedded" if population.neuron.embedded else population.name
 
 
 def _operand(
@@ -175,7 +185,8 @@ def _product_units(product: Product, program: Program, target: Target) -> tuple[
     fmt = synapse_format(1, 0, reach, target.packing)
     subject = f"product '{product.name}'"
     units: list[Unit] = []
-    operands = {"left": (product.left, left, product.left_view), "right": (product.right, right, product.right_view)}
+    senders = [sender(program.population(name)) for name in (product.left, product.right)]
+    operands = {"left": (senders[0], left, product.left_view), "right": (senders[1], right, product.right_view)}
     links: list[Link] = []
     for side, (source, letters, view) in operands.items():
         if stream:
@@ -192,7 +203,8 @@ def _product_units(product: Product, program: Program, target: Target) -> tuple[
             units.append(buffer)
             source = buffer.name
         links.append(_operand(product.name, source, letters, index, sizes, stream, fmt))
-    units.append(Unit(f"{product.name}/neurons", f"{subject}, neurons", grid, tuple(links)))
+    words = product_words(program, product, sizes)
+    units.append(Unit(f"{product.name}/neurons", f"{subject}, neurons", grid, tuple(links), words=words))
     out = population.size
     waits = max(product.delay - realise(product).chip_steps, 0)
     onto = synapse_format(1, waits, min(target.core.neurons.value or out, out), target.packing)
@@ -219,7 +231,8 @@ def units_of(program: Program, target: Target) -> Units:
             hosted[name] = population.size
             owner[name] = product.name
             for operand in (product.left, product.right):
-                to_processor[operand] = to_processor.get(operand, 0) + 1
+                if not program.population(operand).neuron.embedded:  # its messages are on the processor already
+                    to_processor[operand] = to_processor.get(operand, 0) + 1
             continue
         made, link = _product_units(product, program, target)
         extra += made
@@ -229,7 +242,11 @@ def units_of(program: Program, target: Target) -> Units:
     for population in program.populations:
         if not isinstance(population.neuron, Input):
             grid = _grid(population, incoming[population.name])
-            links = [_link(j, grid, target) for j in incoming[population.name]]
+            links = [_link(j, sender(program.population(j.source)), grid, target) for j in incoming[population.name]]
             links += [replace(link, grid=grid) for link in onto[population.name]]
-            placed.append(_population_unit(population, links, grid))
+            placed.append(_population_unit(program, population, links, grid))
+            if population.neuron.embedded:
+                hosted[sender(population)] = population.size
+                owner[sender(population)] = population.name
+                to_processor[population.name] = to_processor.get(population.name, 0) + 1
     return Units((*placed, *extra), hosted, owner, to_processor)
