@@ -40,10 +40,12 @@ class ChunkResult:
 
 def run_chunk(plan: Plan, messages: Mapping[str, Array], wanted: set[str], counts: bool) -> ChunkResult:
     """messages: (B, T, *shape) by input population; wanted: names of the traces to return."""
-    return _Chunk(plan, messages, wanted, counts).run()
+    return Chunk(plan, messages, wanted, counts).run()
 
 
-class _Chunk:
+class Chunk:
+    """A run of some samples: what has been sent so far, and the result."""
+
     def __init__(self, plan: Plan, messages: Mapping[str, Array], wanted: set[str], counts: bool) -> None:
         self.plan = plan
         self.messages = messages
@@ -59,7 +61,7 @@ class _Chunk:
         last_use = self._last_uses()
         for number, component in enumerate(self.plan.schedule.components):
             if component.recurrent:
-                self._step_together(component)
+                self._component(component)
             else:
                 self._evaluate(self.plan.populations[component.populations[0]])
             for product in self.plan.program.products if self.count else ():
@@ -81,7 +83,7 @@ class _Chunk:
                 last[operand] = max(last[operand], last[product.name], position[product.target])
         return last
 
-    def _updates(self, name: str) -> int:
+    def updates(self, name: str) -> int:
         """How many updates a population makes in these samples."""
         updates = self.plan.populations[name].updates
         return self.steps if updates is None else min(updates, self.steps)
@@ -96,27 +98,27 @@ class _Chunk:
         bounds = {port: self._bound(links) for port, links in incoming.items()}
         chosen = self.plan.evaluator(population, bounds)
         state = chosen.begin(self.samples)
-        steps = self._updates(population.name)
+        steps = self.updates(population.name)
         values = np.empty((self.samples, steps, population.size), dtype=chosen.message_dtype)
-        traces = self._trace_arrays(population, chosen)
+        traces = self.trace_arrays(population, chosen)
         columns = np.zeros((self.samples, population.size), dtype=np.int32)
         for b, t in self._tiles(population):
             sums = {port: self._collect(links, bounds[port], population.size, b, t) for port, links in incoming.items()}
             views = {name: trace[b, t] for name, trace in traces.items()}
             here = {name: value[b] for name, value in state.items()}
-            self._note_overflow(population, chosen.advance(here, sums, values[b, t], views))
+            self.note_overflow(population, chosen.advance(here, sums, values[b, t], views))
             add_counts(values[b, t], columns[b], self.plan.compiled)
         self._finish(population, chosen, values, columns, traces)
 
     def _receive(self, population: Population) -> None:
         values = self.messages[population.name].reshape(self.samples, self.steps, population.size)
-        values = values[:, : self._updates(population.name)]
+        values = values[:, : self.updates(population.name)]
         low, high = int(values.min()), int(values.max())
         narrow = _narrow(values, low, high) if self.plan.compiled else values.astype(np.int64)
         if not narrow.flags.writeable:
             narrow = narrow.copy()  # torch takes no read-only arrays
         values = convert(np.ascontiguousarray(narrow), 1, self.plan.layout[population.name])
-        self._send(population, values, low, high, self._columns(values), {})
+        self.send(population, values, low, high, self._columns(values), {})
 
     def _columns(self, values: Array) -> Array:
         """How many messages (B, T, N) are not zero, (B, N)."""
@@ -133,9 +135,9 @@ class _Chunk:
             low, high = int(values.min()), int(values.max())
             if self.plan.compiled:
                 values = _narrow(values, low, high)
-        self._send(population, values, low, high, columns, traces)
+        self.send(population, values, low, high, columns, traces)
 
-    def _send(
+    def send(
         self, population: Population, values: Array, low: int, high: int, columns: Array, traces: Mapping[str, Array]
     ) -> None:
         """Make the messages available, count them, and keep what was asked for."""
@@ -145,7 +147,7 @@ class _Chunk:
         self.sent[name] = Sent(values, low, high, density)
         if self.count:
             self.result.spikes[name] = totals
-            updates = 0 if isinstance(population.neuron, Input) else self._updates(name)
+            updates = 0 if isinstance(population.neuron, Input) else self.updates(name)
             self.result.neuron_updates[name] = np.full(self.samples, updates * population.size, dtype=np.int64)
             if population.neuron.embedded:
                 operations = updates * population.neuron.operations(population.size)
@@ -165,7 +167,23 @@ class _Chunk:
 
     # -- components that depend on their own past -----------------------------------------------------------------
 
+    def _component(self, component: Component) -> None:
+        members = None
+        if self.plan.compiled:
+            members = self.plan.blueprint(component, {n: self.sent[n].top for n in self.plan.feeding(component)})
+        if members is None:
+            self._step_together(component)
+        else:
+            from ndeploy.sim.component import Stepper
+
+            Stepper(self, members).run()
+
+    def whole(self, incoming: Incoming, bound: int, size: int, updates: int) -> Array:
+        """Summed input of all samples and steps, (B, T, N), as integers."""
+        return _whole(self._collect(incoming, bound, size, slice(0, self.samples), slice(0, updates)), bound)
+
     def _step_together(self, component: Component) -> None:
+        """Any component, population by population through the same code as without loops."""
         members = [self.plan.populations[name] for name in component.populations]
         inner: dict[tuple[str, str], Incoming] = {}
         outside: dict[tuple[str, str], Array] = {}
@@ -178,7 +196,7 @@ class _Chunk:
                 dtype = narrowest(low, high)
             else:
                 self.unbounded.add(p.name)
-            shape = self.samples, self._updates(p.name), p.size
+            shape = self.samples, self.updates(p.name), p.size
             self.sent[p.name] = Sent(np.zeros(shape, dtype=dtype), low, high, 1.0)
         own = set(component.populations)
         bounds: dict[tuple[str, str], int | None] = {}
@@ -191,16 +209,16 @@ class _Chunk:
                 joined = tuple(x for x in products if {x.product.left, x.product.right} & own)
                 inner[key] = within, joined
                 rest = tuple(x for x in links if x not in within), tuple(x for x in products if x not in joined)
-                whole = slice(0, self.samples), slice(0, self._updates(p.name))
+                whole = slice(0, self.samples), slice(0, self.updates(p.name))
                 outside[key] = _whole(self._collect(rest, bounds[key], p.size, *whole), bounds[key])
             chosen[p.name] = self.plan.evaluator(p, {port: bounds[p.name, port] for port in p.neuron.ports})
         state = {p.name: chosen[p.name].begin(self.samples) for p in members}
-        traces = {p.name: self._trace_arrays(p, chosen[p.name]) for p in members}
+        traces = {p.name: self.trace_arrays(p, chosen[p.name]) for p in members}
         everyone = slice(0, self.samples)
         for t in range(self.steps):
             now = slice(t, t + 1)
             for p in members:
-                if t >= self._updates(p.name):
+                if t >= self.updates(p.name):
                     continue
                 sums = {}
                 for port in p.neuron.ports:
@@ -209,7 +227,7 @@ class _Chunk:
                     sums[port] = arrived + outside[key][:, now], 0
                 row = np.empty((self.samples, 1, p.size), dtype=chosen[p.name].message_dtype)
                 views = {name: np.empty(row.shape, dtype=trace.dtype) for name, trace in traces[p.name].items()}
-                self._note_overflow(p, chosen[p.name].advance(state[p.name], sums, row, views))
+                self.note_overflow(p, chosen[p.name].advance(state[p.name], sums, row, views))
                 self.sent[p.name].values[:, now] = row
                 density = np.count_nonzero(row) / row.size
                 self.sent[p.name] = replace(self.sent[p.name], density=density)
@@ -220,7 +238,7 @@ class _Chunk:
             low, high = guaranteed(p.neuron) or (int(values.min()), int(values.max()))
             self.unbounded.discard(p.name)
             values = _narrow(values, low, high) if self.plan.compiled else values
-            self._send(p, values, low, high, self._columns(values), traces[p.name])
+            self.send(p, values, low, high, self._columns(values), traces[p.name])
 
     # -- inputs ---------------------------------------------------------------------------------------------------
 
@@ -282,7 +300,7 @@ class _Chunk:
 
     def _rows(self, x: Link | ProductLink) -> int:
         """For how many model steps something comes over it; a product latches its operands."""
-        return self._updates(x.projection.source) if isinstance(x, Link) else self.steps
+        return self.updates(x.projection.source) if isinstance(x, Link) else self.steps
 
     def _through(self, link: Link, b: slice, t: slice) -> Array:
         """Sums of a link for the messages of steps t, before the exponent."""
@@ -314,7 +332,7 @@ class _Chunk:
     def _tiles(self, population: Population) -> Iterator[tuple[slice, slice]]:
         """Samples and steps of each tile: whole samples where several fit, else some steps of one sample."""
         row = 4 * population.size + 2 * self.plan.arriving[population.name]
-        updates = self._updates(population.name)
+        updates = self.updates(population.name)
         together = TILE_BYTES // (row * updates)
         if together >= 1:
             for b in range(0, self.samples, together):
@@ -325,13 +343,13 @@ class _Chunk:
             for t in range(0, updates, steps):
                 yield slice(b, b + 1), slice(t, min(updates, t + steps))
 
-    def _trace_arrays(self, population: Population, chosen: Evaluator) -> dict[str, Array]:
+    def trace_arrays(self, population: Population, chosen: Evaluator) -> dict[str, Array]:
         prefix = f"state/{population.name}/"
         names: Iterable[str] = (n for n in population.neuron.state if prefix + n in self.wanted)
-        shape = self.samples, self._updates(population.name), population.size
+        shape = self.samples, self.updates(population.name), population.size
         return {name: np.empty(shape, dtype=chosen.state_dtype) for name in names}
 
-    def _note_overflow(self, population: Population, events: Mapping[str, int]) -> None:
+    def note_overflow(self, population: Population, events: Mapping[str, int]) -> None:
         for event, n in events.items():
             if n:
                 where = self.result.overflow.setdefault(population.name, {})

@@ -217,7 +217,7 @@ class SynchronyEvaluator(GradedEvaluator):
         alpha = 2**23 + largest(n.start)
         return (
             self.reach["left"] * self.reach["right"] < ROOM
-            and 0 <= lowest(n.factor)
+            and lowest(n.factor) >= 0
             and alpha * largest(n.factor) < ROOM
             and 0 <= n.exponent < 62
             and scales(2**23, n.table, n.shift)

@@ -21,15 +21,30 @@ Array = npt.NDArray[Any]
 def channels_last(program: Program) -> dict[str, int]:
     """The layout of each population: what the first convolution at it needs, else the program's order.
 
-    Inputs keep the program's order: they arrive in it.
+    Inputs keep the program's order: they arrive in it. Block-diagonal synapses (kernels of a neuron's own) come first:
+    they take neighbours in the same place of all groups at a time.
     """
     layout: dict[str, int] = {}
+    for projection in program.projections:
+        if isinstance(projection.synapses, Conv) and is_block(projection.synapses):
+            layout.setdefault(projection.source, projection.synapses.groups)
+            layout.setdefault(projection.target, projection.synapses.groups)
     for projection in program.projections:
         if isinstance(projection.synapses, Conv):
             layout.setdefault(projection.source, projection.synapses.in_shape[0])
             layout.setdefault(projection.target, projection.synapses.out_shape[0])
     kept = {p.name for p in program.populations if isinstance(p.neuron, Input)}
     return {p.name: 1 if p.name in kept else layout.get(p.name, 1) for p in program.populations}
+
+
+def is_block(conv: Conv) -> bool:
+    """Whether a convolution is block-diagonal: several groups, one output place, a kernel that sees all the input."""
+    return (
+        conv.groups > 1
+        and conv.out_shape[1:] == (1, 1)
+        and conv.padding == (0, 0)
+        and tuple(conv.weight.shape[2:]) == conv.in_shape[1:]
+    )
 
 
 def order(size: int, channels: int) -> npt.NDArray[np.int64]:

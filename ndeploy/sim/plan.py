@@ -5,16 +5,19 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from threading import Lock
+from typing import Any
 from weakref import WeakKeyDictionary
 
 from ndeploy.ir.program import Population, Program
 from ndeploy.neurons import Input
+from ndeploy.sim.blueprint import MemberPlan, blueprint
+from ndeploy.sim.bounds import Magnitude
 from ndeploy.sim.counts import FanOut
-from ndeploy.sim.evaluators import Evaluator, evaluator
+from ndeploy.sim.evaluators import Evaluator, evaluator, guaranteed
 from ndeploy.sim.layout import channels_last
 from ndeploy.sim.operators import CsrOperator, Operator, operator
 from ndeploy.sim.products import Contraction
-from ndeploy.sim.schedule import Link, ProductLink, Schedule, schedule
+from ndeploy.sim.schedule import Component, Link, ProductLink, Schedule, schedule
 
 SMALL_WORK = 2e8
 """Below about this much work (synapses visited + 150 for a neuron update) numpy ends before torch is imported."""
@@ -40,7 +43,10 @@ class Plan:
         }
         self._evaluators: dict[tuple[str, tuple[int | None, ...]], Evaluator] = {}
         self._operators: dict[tuple[int, bool], Operator] = {}
+        self._magnitudes: dict[int, Magnitude] = {}
+        self._blueprints: dict[tuple[Any, ...], tuple[MemberPlan, ...] | None] = {}
         self._lock = Lock()
+        self._blueprint_lock = Lock()
 
     def operator(self, link: Link, bounded: bool) -> Operator:
         """The operator of a link; without a bound on its messages it must work in 64 bits."""
@@ -63,6 +69,39 @@ class Plan:
             if key not in self._evaluators:
                 self._evaluators[key] = evaluator(population, self.layout[population.name], bounds)
             return self._evaluators[key]
+
+    def updates(self, name: str) -> int:
+        """How many updates a population makes in a sample."""
+        updates = self.populations[name].updates
+        return self.program.steps if updates is None else min(updates, self.program.steps)
+
+    def magnitude(self, link: Link) -> Magnitude:
+        """The magnitudes of a link's weights."""
+        if id(link) not in self._magnitudes:
+            self._magnitudes[id(link)] = Magnitude(link.synapses)
+        return self._magnitudes[id(link)]
+
+    def feeding(self, component: Component) -> list[str]:
+        """Populations outside a component that send to it."""
+        own = set(component.populations)
+        found = [x.source for x in self.program.projections if x.target in own]
+        found += [n for x in self.program.products if x.target in own for n in (x.left, x.right)]
+        return sorted(set(found) - own)
+
+    def blueprint(self, component: Component, outside: Mapping[str, int]) -> tuple[MemberPlan, ...] | None:
+        """A component made ready for messages of these magnitudes from outside; None where its own have no bound.
+
+        Magnitudes of what is not clipped differ from chunk to chunk: they are rounded up to whole bits.
+        """
+        tops = {
+            n: x if guaranteed(self.populations[n].neuron) else (1 << x.bit_length()) - 1 for n, x in outside.items()
+        }
+        key = component.populations, tuple(tops.values())
+        with self._blueprint_lock:
+            if key not in self._blueprints:
+                updates = {name: self.updates(name) for name in self.populations}
+                self._blueprints[key] = blueprint(self, component, tops, updates)
+            return self._blueprints[key]
 
     def links(self, target: str, port: str) -> tuple[Link, ...]:
         """Synapses that end on a port."""
