@@ -20,7 +20,9 @@ import numpy as np
 
 from ndeploy.ir.program import Population, Product, Program, Projection, lag
 from ndeploy.neurons import Input
+from ndeploy.realise import REALISATIONS
 from ndeploy.synapses import Conv, Sparse
+from ndeploy.wellformed_neurons import MAX_AXES, check_population
 
 MAX_NEURONS = 1 << 28
 """Neurons of one population; a thousand times what a chip holds."""
@@ -28,14 +30,18 @@ MAX_NEURONS = 1 << 28
 MAX_TEXT = 1000
 """Characters of a name."""
 
+DECODES = ("sum", "last", "max", "none", "most-certain", "ctc")
+"""How an output may be read (ndeploy/decode.py)."""
+
 _BOUNDS: Mapping[str, tuple[int, int]] = {
     "steps": (1, 1 << 20),
     "period": (1, 1 << 20),
     "offset": (0, 1 << 30),
     "delay": (1, 1 << 20),
     "exponent": (-40, 40),
-    "shift": (0, 24),
+    "shift": (0, 40),
     "emit_shift": (0, 40),
+    "emit_bits": (0, 32),
     "bits": (0, 32),
     "weight_bits": (1, 16),
     "groups": (1, 1 << 20),
@@ -46,6 +52,8 @@ _BOUNDS: Mapping[str, tuple[int, int]] = {
     "in_shape": (1, MAX_NEURONS),
     "left_view": (1, MAX_NEURONS),
     "right_view": (1, MAX_NEURONS),
+    "view": (1, MAX_NEURONS),
+    "answer": (1, MAX_NEURONS),
     "inputs": (1, MAX_NEURONS),
     "outputs": (1, MAX_NEURONS),
 }
@@ -65,11 +73,19 @@ def check(program: Program) -> None:
     if len(set(passages)) != len(passages):
         raise ValueError("two projections or products share a name")
     for population in program.populations:
-        _check_population(population)
+        if population.size > MAX_NEURONS:
+            raise ValueError(
+                f"population '{population.name}' has {population.size} neurons, the limit is {MAX_NEURONS}"
+            )
+        check_population(population, program.steps)
     for projection in program.projections:
         _check_projection(program, populations, projection)
     for product in program.products:
         _check_product(program, populations, product)
+    _check_ports(program, populations)
+
+
+def _check_ports(program: Program, populations: Mapping[str, Population]) -> None:
     if not program.inputs or not program.outputs:
         raise ValueError("a program needs an input and an output")
     for port in program.inputs:
@@ -77,10 +93,24 @@ def check(program: Program) -> None:
             raise ValueError(f"'{port.population}' is no input population")
         if not port.scale > 0:
             raise ValueError(f"input '{port.population}' has scale {port.scale}")
+    served = [port.population for port in program.inputs]
+    if len(set(served)) != len(served):
+        raise ValueError("two inputs serve one population")
+    for population in program.populations:
+        if isinstance(population.neuron, Input) and population.name not in served:
+            raise ValueError(f"no input serves '{population.name}'")
     for out in program.outputs:
-        neuron = _named(populations, out.population).neuron
-        if out.variable not in ("message", *neuron.state):
+        population = _named(populations, out.population)
+        if out.variable not in ("message", *population.neuron.state):
             raise ValueError(f"'{out.population}' has no variable '{out.variable}'")
+        if out.decode not in DECODES:
+            raise ValueError(f"output '{out.population}': there is no decode '{out.decode[:80]}'")
+        if out.answer and (len(out.answer) > MAX_AXES or math.prod(out.answer) != population.size):
+            raise ValueError(
+                f"output '{out.population}': answer {out.answer[:MAX_AXES]} does not hold its {population.size} neurons"
+            )
+        if not out.scale > 0:
+            raise ValueError(f"output '{out.population}' has scale {out.scale}")
 
 
 def _typed(value: Any, annotation: Any, where: str) -> None:
@@ -98,7 +128,7 @@ def _typed(value: Any, annotation: Any, where: str) -> None:
         if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value):
             raise ValueError(f"{where} is not a finite number")
     elif annotation is int:
-        low, high = _BOUNDS.get(where.rsplit(".", 1)[-1].split("[")[0], _FREE)
+        low, high = _FREE if where.endswith(".neuron.offset") else _BOUNDS.get(_field(where), _FREE)
         if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
             raise ValueError(f"{where} is not an integer in {low}..{high}")
     elif annotation is str:
@@ -110,6 +140,11 @@ def _typed(value: Any, annotation: Any, where: str) -> None:
         hints = _hints(type(value))
         for field in fields(value):
             _typed(getattr(value, field.name), hints[field.name], f"{where}.{field.name}")
+
+
+def _field(where: str) -> str:
+    """The field's name of a path such as program.populations[3].shape[0]."""
+    return where.rsplit(".", 1)[-1].split("[")[0]
 
 
 @functools.cache
@@ -154,21 +189,6 @@ def _named(populations: Mapping[str, Population], name: str) -> Population:
     if name not in populations:
         raise ValueError(f"there is no population '{name}'")
     return populations[name]
-
-
-def _check_population(population: Population) -> None:
-    name = population.name
-    if population.size > MAX_NEURONS:
-        raise ValueError(f"population '{name}' has {population.size} neurons, the limit is {MAX_NEURONS}")
-    parameters = {"scale": population.scale, **vars(population.neuron)}
-    for key, value in parameters.items():
-        if isinstance(value, np.ndarray):
-            try:
-                fits = np.broadcast_shapes(value.shape, population.shape) == population.shape
-            except ValueError:
-                fits = False
-            if not fits:
-                raise ValueError(f"population '{name}': {key} has shape {value.shape}, neurons {population.shape}")
 
 
 def _check_projection(program: Program, populations: Mapping[str, Population], projection: Projection) -> None:
@@ -238,6 +258,10 @@ def _check_product(program: Program, populations: Mapping[str, Population], prod
             raise ValueError(f"product '{name}': index '{letter}' has two lengths")
     if not set(match[3]) <= set(sizes) or math.prod(sizes[letter] for letter in match[3]) != target.size:
         raise ValueError(f"product '{name}': its result has not the size of '{target.name}'")
+    if product.realisation not in REALISATIONS:
+        raise ValueError(f"product '{name}': there is no realisation '{product.realisation[:80]}'")
+    if product.exponent < 0:
+        raise ValueError(f"product '{name}': exponent {product.exponent} is negative; products are shifted right only")
     if product.realisation == "streamed" and product.stream not in sizes:
         raise ValueError(f"product '{name}' streams over '{product.stream}', which is no index of it")
     later = left.name if left.offset >= right.offset else right.name

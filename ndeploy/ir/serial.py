@@ -14,8 +14,9 @@ import numpy as np
 from ndeploy import neurons, synapses
 from ndeploy.ir.program import InputPort, OutputPort, Population, Product, Program, Projection
 
-FORMAT = 1
-"""Version of the tree; a reader refuses a higher one."""
+FORMAT = 2
+"""Version of the tree; a reader refuses a higher one. 2 added updates, starts, answers and the graded kinds, all with
+defaults, so that programs of version 1 are read as they were meant."""
 
 _CLASSES: dict[str, type] = {
     cls.__name__: cls
