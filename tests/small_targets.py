@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -18,7 +19,9 @@ from ndeploy.target import Limit, Target
 Synapse = tuple[str, int, str, int]  # source unit, neuron, target unit, neuron
 
 
-def small(neurons: int, memory: int, in_axons: int, out_axons: int, configurations: int, shared: bool) -> Target:
+def small(
+    neurons: int, memory: int, in_axons: int, out_axons: int, configurations: int, shared: bool, state: int = 10**9
+) -> Target:
     """Loihi 2's features with a core of the given size."""
     base = targets()["loihi2"]
 
@@ -33,6 +36,7 @@ def small(neurons: int, memory: int, in_axons: int, out_axons: int, configuratio
         out_axons=limit(out_axons, "axons"),
         neuron_configurations=limit(configurations, "configurations"),
         threshold_configurations=limit(configurations, "configurations"),
+        state_memory=limit(state, "bytes"),
     )
     packing = replace(base.packing, conv_weight_sharing=shared)
     return replace(base, name="small", core=core, packing=packing)
@@ -53,7 +57,31 @@ def unit_sizes(program: Program) -> dict[str, int]:
     return sizes
 
 
-def product_links(x: Product) -> list[list[Synapse]]:
+def unit_words(program: Program) -> dict[str, int]:
+    """Words of memory a neuron of each unit takes, counted parameter by parameter."""
+    words: dict[str, int] = {}
+    stops = {p.name: p.updates is not None and p.updates < program.steps for p in program.populations}
+    for p in program.populations:
+        n = len(p.neuron.ports)
+        if not p.neuron.embedded:
+            n += len(p.neuron.state) + stops[p.name]
+            for name, value in vars(p.neuron).items():
+                rows = np.asarray(value) if isinstance(value, np.ndarray) else np.zeros(1)
+                if name == "table":
+                    n += len(rows) if any(len(set(row.tolist())) > 1 for row in rows) else 0
+                else:
+                    n += len(set(rows.reshape(-1).tolist())) > 1
+        words[p.name] = n
+    for x in program.products:
+        if x.realisation == "embedded":
+            continue
+        each = index_sizes(x)[x.stream] if x.realisation == "streamed" else 1
+        words[f"{x.name}/neurons"] = 2 + each * (stops[x.left] + stops[x.right])
+        words[f"{x.name}/left"] = words[f"{x.name}/right"] = 2
+    return words
+
+
+def product_links(x: Product, senders: Mapping[str, str]) -> list[list[Synapse]]:
     """The synapses between the operands (or their buffers) and the product's neurons, one by one, link by link."""
     sizes = index_sizes(x)
     left, right = x.subscripts.split("->")[0].split(",")
@@ -61,7 +89,7 @@ def product_links(x: Product) -> list[list[Synapse]]:
     stream = x.stream if x.realisation == "streamed" else ""
     shape = tuple(1 if letter == stream else sizes[letter] for letter in letters)
     found: list[list[Synapse]] = []
-    for side, name, operand in (("left", x.left, left), ("right", x.right, right)):
+    for side, name, operand in (("left", senders[x.left], left), ("right", senders[x.right], right)):
         link: list[Synapse] = []
         for at in np.ndindex(*(sizes[letter] for letter in letters)):
             place = dict(zip(letters, at, strict=True))

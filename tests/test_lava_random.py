@@ -23,13 +23,15 @@ def session() -> Iterator[Session]:
         yield running
 
 
-def agree(session: Session, examples: int, *, lava_native: bool, start: int) -> Counter[str]:
+def agree(
+    session: Session, examples: int, *, lava_native: bool = False, graded: bool = False, start: int
+) -> Counter[str]:
     """Compares `examples` programs; the Lava processes that took part, counted."""
     processes: Counter[str] = Counter()
 
     @seed(start)
     @settings(max_examples=examples, deadline=None, database=None, suppress_health_check=list(HealthCheck))
-    @given(cases(lava_native=lava_native))
+    @given(cases(lava_native=lava_native, graded=graded))
     def compare(case: Case) -> None:
         program, messages = case
         expected = assert_equal_to_oracle(session, program, messages)
@@ -46,8 +48,14 @@ def test_what_lava_has_natively(session: Session) -> None:
 
 
 def test_everything(session: Session) -> None:
-    processes = agree(session, 100, lava_native=False, start=2)
+    processes = agree(session, 70, start=2)
     assert {"ndeploy.Population", "ndeploy.Product", "LIFReset"} <= processes.keys()
+
+
+def test_networks_that_think_in_ticks(session: Session) -> None:
+    """Graded kinds, several ports, populations that stop, latched operands, start values."""
+    processes = agree(session, 60, graded=True, start=4)
+    assert {"ndeploy.Population", "ndeploy.Product", "GradedVec"} <= processes.keys()
 
 
 def test_lavas_own_transport() -> None:
@@ -60,4 +68,5 @@ def test_lavas_own_transport() -> None:
 @pytest.mark.parametrize("start", range(10, 15))
 def test_many_more(session: Session, start: int) -> None:
     agree(session, 400, lava_native=True, start=start)
-    agree(session, 400, lava_native=False, start=start)
+    agree(session, 400, start=start)
+    agree(session, 400, graded=True, start=start)

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from random_programs import cases
-from small_targets import axon_bits, axons_of, product_links, small, unit_sizes
+from small_targets import axon_bits, axons_of, product_links, small, unit_sizes, unit_words
 
 from ndeploy.errors import RefusedError
 from ndeploy.ir.program import InputPort, OutputPort, Population, Product, Program, Projection
@@ -60,12 +60,17 @@ def check_placement(p: Program, target: Target, placed: Placed) -> None:
     where = locate(placed)
     assert Counter(unit for unit, _ in where) == Counter(unit_sizes(p))
     core = [piece.core for piece in placed.slices]
+    senders = {q.name: f"{q.name}/embedded" if q.neuron.embedded else q.name for q in p.populations}
+    words = unit_words(p)
+    state = Counter[int]()
+    for piece in placed.slices:
+        state[piece.core] += 4 * piece.size * words[piece.unit]
     neurons, memory, into, out = Counter[int](), Counter[int](), Counter[int](), Counter[int]()
     for i, piece in enumerate(placed.slices):
         neurons[core[i]] += piece.size
     for j in p.projections:
         to, source, _ = j.synapses.to_coo()
-        synapses = [(j.source, int(s), j.target, int(t)) for s, t in zip(source, to, strict=True)]
+        synapses = [(senders[j.source], int(s), j.target, int(t)) for s, t in zip(source, to, strict=True)]
         arriving, leaving = axons_of(synapses, where)
         for i, n in arriving.items():
             into[core[i]] += n
@@ -79,15 +84,17 @@ def check_placement(p: Program, target: Target, placed: Placed) -> None:
         per_axon = Counter((s, where[j.target, t]) for _, s, _, t in synapses)
         for (_, i), n in per_axon.items():
             memory[core[i]] += axon_bits(n, p, j.name, reach, target)
+    for (unit, _), i in where.items():  # sums that the embedded processor reads
+        out[core[i]] += senders.get(unit, unit) != unit
     for x in p.products:
         if x.realisation == "embedded":
-            for operand in (x.left, x.right):
+            for operand in (senders[x.left], senders[x.right]):
                 for (unit, _), i in where.items():
                     out[core[i]] += unit == operand
             for (unit, _), i in where.items():
                 into[core[i]] += unit == x.target
             continue
-        for link in product_links(x):
+        for link in product_links(x, senders):
             arriving, leaving = axons_of(link, where)
             for i, n in arriving.items():
                 into[core[i]] += n
@@ -106,6 +113,7 @@ def check_placement(p: Program, target: Target, placed: Placed) -> None:
         assert use.out_axons == out[c] <= (limits.out_axons.value or 0)
         assert memory[c] <= 8 * use.memory_bytes
         assert use.memory_bytes <= (limits.synaptic_memory.value or 0)
+        assert use.state_bytes == state[c] <= (limits.state_memory.value or 10**9)
         assert use.neuron_configurations <= (limits.neuron_configurations.value or 0)
         assert use.threshold_configurations <= (limits.threshold_configurations.value or 0)
         if not p.products and not target.packing.conv_weight_sharing:
@@ -116,19 +124,20 @@ def check_placement(p: Program, target: Target, placed: Placed) -> None:
 
 @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 @given(
-    cases(),
+    st.booleans().flatmap(lambda graded: cases(graded=graded)),
     st.integers(1, 24),
     st.integers(40, 400),
     st.integers(8, 60),
     st.integers(8, 60),
     st.integers(1, 6),
+    st.integers(60, 900),
     st.booleans(),
 )
 def test_every_limit_holds_and_every_neuron_is_placed_once(
-    case: Any, neurons: int, memory: int, into: int, out: int, configurations: int, shared: bool
+    case: Any, neurons: int, memory: int, into: int, out: int, configurations: int, state: int, shared: bool
 ) -> None:
     p = case[0]
-    target = small(neurons, memory, into, out, configurations, shared)
+    target = small(neurons, memory, into, out, configurations, shared, state)
     try:
         placed = place(p, target)
     except RefusedError as error:

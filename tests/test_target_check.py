@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from random_programs import cases
 
 from ndeploy.check import CONSTRAINTS, check, message
@@ -157,6 +158,6 @@ def test_messages_are_docstrings_and_codes_exist() -> None:
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
-@given(cases())
+@given(st.booleans().flatmap(lambda graded: cases(graded=graded)))
 def test_lava_takes_every_program(case: Any) -> None:
     assert check(case[0], targets()["lava"]) == ()
