@@ -1,6 +1,7 @@
 """Compiled sums of one model step: what a link or product adds to rows of inputs.
 
-With `first` the rows (R, N), int32 or int64, are set, else they are added to. `exponent` shifts each link's sum (<< or floor >>). Callers prove that nothing leaves the type of the rows or of the weights.
+With `first` the rows (R, N), int32 or int64, are set, else they are added to. `exponent` shifts each link's sum (<< or
+floor >>). Callers prove that nothing leaves the type of the rows or of the weights.
 """
 
 # mypy: disable-error-code="untyped-decorator,no-untyped-def,no-untyped-call"
