@@ -12,7 +12,7 @@ import numpy as np
 
 from ndeploy.faults import FEATURE, WIDTH, Constraint, Fault, first_bad, of, parameter
 from ndeploy.fixed import DECAY_BITS, DECAY_ONE, MULTIPLIER_BITS, STATE_MAX, IntArray
-from ndeploy.ir.program import Population, Program
+from ndeploy.ir.program import Population, Product, Program, Projection
 from ndeploy.neurons import Synchrony
 from ndeploy.target import Target
 
@@ -76,7 +76,8 @@ def latches(program: Program, target: Target) -> Iterator[Fault]:
 
 def ports(program: Program, target: Target) -> Iterator[Fault]:
     """It ends on a port that its target neuron does not have"""
-    for x in (*program.projections, *program.products):
+    ends: tuple[Projection | Product, ...] = (*program.projections, *program.products)
+    for x in ends:
         neuron = program.population(x.target).neuron
         if x.port not in neuron.ports:
             yield Fault(

@@ -24,7 +24,7 @@ Configuration = tuple[object, ...]
 
 def _parameters(neuron: Neuron) -> Iterator[tuple[str, bool, object]]:
     """(name, whether it differs from neuron to neuron, value) of every number and array but tables."""
-    for item in fields(neuron):  # type: ignore[arg-type]
+    for item in fields(neuron):
         value = getattr(neuron, item.name)
         if isinstance(value, np.ndarray) and item.name != "table":
             differs = bool((value != value.flat[0]).any()) if value.size else False
