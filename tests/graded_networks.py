@@ -165,10 +165,30 @@ def oddities(seed: int = 0) -> net.Network:
     return d.network()
 
 
+def pools(seed: int = 0) -> net.Network:
+    """Maximum pools of graded values: padded behind a ReLU, one on another, of any sign without padding."""
+    d = Drawing(seed)
+    d.add("x", net.Input((2, 8, 7), static=True))
+    d.add("c", net.Conv(d.weights(3, 2, 3, 3), d.rng.normal(size=(3, 8, 7)), (1, 1), (1, 1)), "x")
+    d.add("relu", net.Activation("relu", (3, 8, 7)), "c")
+    d.add("first", net.Pool("max", (3, 3), (2, 2), (1, 1)), "relu")
+    d.add("second", net.Pool("max", (2, 3), (1, 2), (1, 1)), "first")
+    d.add("third", net.Pool("max", (1, 2), (1, 1)), "second")
+    d.add("any", net.Pool("max", (4, 1), (2, 2)), "c")
+    d.add("flat", net.Flatten((3, 5, 1)), "third")
+    d.linear("w", "flat", 15, 4)
+    d.add("mean", net.Pool("average", (3, 4), (1, 1)), "any")
+    d.linear("v", "mean", 3, 4)
+    d.add("s", net.Register(np.zeros(4)), "w", "v")
+    d.add("out", net.Output((4,)), "s")
+    return d.network()
+
+
 GRADED_NETWORKS = {
     "ctm": lambda seed: thinker(seed),
     "shallow, memory of one": lambda seed: thinker(seed, deep=False, memory=1),
     "u-net": lambda seed: thinker(seed, unet=True),
     "no attention, ctc": lambda seed: thinker(seed, attention=False, decode="ctc"),
     "oddities": oddities,
+    "maximum pools": pools,
 }

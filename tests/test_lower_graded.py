@@ -14,6 +14,7 @@ from ndeploy.errors import NdeployError
 from ndeploy.graph import reference
 from ndeploy.ir import network as net
 from ndeploy.ir.lowered import Held, Join, Lowered, Registered
+from ndeploy.passes.graded_form import graded_form
 from ndeploy.passes.lower import lower
 from ndeploy.passes.schedule import schedule
 
@@ -59,7 +60,8 @@ def test_every_population_has_the_values_of_its_node_at_every_tick(name, seed):
     kept = (net.Activation, net.Gate, net.LayerNorm, net.Softmax, net.Register, net.Trace, net.Synchronisation)
     assert compared >= {n for n, node in network.nodes.items() if isinstance(node, kept)}
     assert not any(isinstance(p.model, Join) for p in lowered.populations)
-    if name != "oddities":
+    assert compared >= {n for n, node in network.nodes.items() if isinstance(node, net.Pool) and node.kind == "max"}
+    if "output" in network.nodes:
         assert lowered.outputs == (("output", "message"),)
         assert "output" in compared
 
@@ -187,3 +189,26 @@ def test_a_network_without_a_register_that_feeds_weights_cannot_be_delta_coded()
     with pytest.raises(NdeployError) as caught:
         lower(replace(network, nodes=nodes, edges=edges), STEPS, graded=True, coding="sigma-delta")
     assert caught.value.code == "ND210"
+
+
+def test_a_padded_maximum_of_values_of_any_sign_is_refused_by_name():
+    network = GRADED_NETWORKS["maximum pools"](0)
+    nodes = {**network.nodes, "relu": net.Activation("silu", (3, 8, 7))}
+    with pytest.raises(NdeployError, match="'first'") as caught:
+        lower(replace(network, nodes=nodes), STEPS, graded=True)
+    assert caught.value.code == "ND201"
+
+
+@pytest.mark.parametrize("name", GRADED_NETWORKS)
+def test_what_lowering_holds_is_a_node_that_can_be_observed(name):
+    network = GRADED_NETWORKS[name](0)
+    made = graded_form(network)
+    again = graded_form(made)
+    assert (list(again.nodes), again.edges) == (list(made.nodes), made.edges)
+    lowered = lower(network, STEPS, graded=True)
+    passing = (Held, Registered)
+    assert {p.name for p in lowered.populations if not isinstance(p.model, passing)} <= set(made.nodes)
+    x = inputs(network, 2, STEPS)
+    for n, value in reference.run(network, x, STEPS, dtype=torch.float64, trace=True).values.items():
+        other = reference.run(made, x, STEPS, dtype=torch.float64, trace=True).values
+        np.testing.assert_allclose(other[n], value, rtol=1e-9, atol=1e-9, err_msg=n)

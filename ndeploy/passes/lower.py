@@ -28,6 +28,7 @@ from ndeploy.neurons import Neuron
 from ndeploy.passes import compose
 from ndeploy.passes.delta_coding import delta_coded
 from ndeploy.passes.gains import fold_gains
+from ndeploy.passes.graded_form import graded_form
 from ndeploy.passes.loops import back_edges
 from ndeploy.passes.models import GRADED_NODES, WIRED, is_graded, is_ones, model_of
 from ndeploy.passes.static import hold_static
@@ -64,11 +65,13 @@ def lower(network: net.Network, steps: int, *, graded: bool, coding: str = "none
 
     steps: model steps a sample. graded: whether messages may carry integers; without, pools fold into the next weights.
     coding: one of `CODINGS`; "sigma-delta" sends the changes of what registers hold. Raises RefusedError ND201, ND202,
-    ND203, ND210 (nothing to delta-code), ND403 (graded nodes without graded messages), UsageError ND205 (unknown coding).
+    ND203, ND210 (nothing to delta-code), ND403 (graded nodes without graded messages), UsageError ND205 (unknown
+    coding).
     """
     if coding not in CODINGS:
         raise UsageError("ND205", f"unknown coding '{coding}'", help=f"choose one of {', '.join(CODINGS)}")
     _need_graded(network, graded)
+    given, network = network, graded_form(network)
     build = Build(network, dict(infer(network)), _carriers(network, graded), dict(network.nodes), is_graded(network))
     output_names = [n for n, node in network.nodes.items() if isinstance(node, net.Output)]
     outputs = tuple(_outputs(build, name) for name in output_names)
@@ -77,6 +80,7 @@ def lower(network: net.Network, steps: int, *, graded: bool, coding: str = "none
     for name, model in build.carriers.items():
         _populate(build, name, model)
     inputs = tuple(name for name, model in build.carriers.items() if isinstance(model, Source))
+    why = "what is sent on from here had no node of its own"
     lowered = Lowered(
         tuple(build.populations),
         _lagged(build, inputs),
@@ -85,7 +89,7 @@ def lower(network: net.Network, steps: int, *, graded: bool, coding: str = "none
         outputs,
         network.decode,
         steps,
-        tuple(build.added),
+        tuple((name, why) for name in network.nodes if name not in given.nodes and name in build.carriers),
         network.answer,
     )
     lowered = fold_gains(lowered)
@@ -123,9 +127,6 @@ def _populate(build: Build, name: str, model: Model) -> None:
         for port, sources in (("in", node.value), ("gate", node.gate)):
             for source in sources:
                 walk(build, name, source, Path(port=port), bias)
-    elif isinstance(model, Graded) and isinstance(node, net.Pool | net.Reduce):
-        for source in network.sources(name):
-            walk(build, name, source, Path((name,)), bias)
     elif isinstance(model, Or | Join) and not is_ones(node):
         # pools and reductions are populations whose own node is the last of each path
         for source in network.sources(name):

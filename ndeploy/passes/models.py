@@ -62,7 +62,7 @@ def consumers(network: net.Network, name: str) -> list[net.Node]:
 def model_of(network: net.Network, name: str, graded: bool) -> Model | None:
     """The population a node becomes, or None where it dissolves into synapses.
 
-    graded: whether messages may carry integers.
+    graded: whether messages may carry integers. Networks with graded nodes come in the form of `graded_form`.
     """
     node = network.nodes[name]
     if isinstance(node, net.Input):
@@ -78,19 +78,20 @@ def model_of(network: net.Network, name: str, graded: bool) -> Model | None:
         return _graded(node)
     if isinstance(node, net.Pool) and node.kind == "max":
         return Or()
-    # in graded networks every population has a scale of its own, so a relay may weigh what it sums
-    relay: Model = Graded() if is_graded(network) else Join()
     users = consumers(network, name)
     if is_ones(node) and len(network.sources(name)) > 1:
         if len(users) == 1 and isinstance(users[0], net.Activation | net.Gate | net.LayerNorm | net.Softmax):
             return None  # the sum is taken by the one who uses it
         # without graded messages the branches' synapses end side by side on what follows
-        return relay if graded else None
+        return Join() if graded else None
     if isinstance(node, net.Product):
-        return None if _ends_on_neurons(network, name, users) else relay
+        if _ends_on_neurons(network, name, users):
+            return None
+        # in graded networks every population has a scale of its own
+        return Graded() if is_graded(network) else Join()
     if isinstance(node, net.Pool | net.Reduce) and graded:
         # a relay keeps the weights that follow shared; without graded messages the two fold into one matrix
-        return relay if any(isinstance(c, net.Linear | net.Conv) for c in users) else None
+        return Join() if any(isinstance(c, net.Linear | net.Conv) for c in users) else None
     return None
 
 

@@ -34,7 +34,6 @@ class Build:
     products: list[RealProduct] = field(default_factory=list)
     split: set[str] = field(default_factory=set)
     """Projections that hold the elements of one delay of several."""
-    added: list[tuple[str, str]] = field(default_factory=list)
 
     def size(self, name: str) -> int:
         """Neurons of a carrier, or values of a node."""

@@ -1,25 +1,22 @@
 """Populations that take messages as they are: registers, traces, synchronisations, over unit synapses.
 
-What they hold has the scale of what they are sent, so each is fed by one population. Where the network sums or weighs
-before one of them, a population `<name>.in` holds the result first.
+What they hold has the scale of what they are sent, so each is fed by one population: `graded_form` sees to that.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
+from ndeploy.errors import RefusedError
 from ndeploy.fixed import IntArray
 from ndeploy.ir import network as net
-from ndeploy.ir.lowered import Graded, RealPopulation, RealProjection, RealSparse
-from ndeploy.passes.models import is_ones
-from ndeploy.passes.walk import Biases, Build, Path, identity, walk
+from ndeploy.ir.lowered import RealProjection, RealSparse
+from ndeploy.passes.walk import Build, identity
 
 
 def wire(build: Build, name: str, node: net.Register | net.Trace | net.Synchronisation) -> None:
-    """The unit projections into the population of `node`, and `<name>.in` where its input is a sum or weighed."""
+    """The unit projections into the population of `node`. Raises RefusedError ND202 where nothing arrives there."""
     source = _carrier(build, name)
-    if source is None:
-        source = _relay(build, name)
     size = build.size(source)
     if isinstance(node, net.Register):
         # y(k) = x(k - 1): the message of the step before
@@ -50,30 +47,11 @@ def _unit(
     build.projections.append(RealProjection(name, source, target, synapses, lag, unit=True, port=port))
 
 
-def _carrier(build: Build, name: str) -> str | None:
-    """The one population whose messages arrive unchanged, seen through reshapes; None where there is none."""
+def _carrier(build: Build, name: str) -> str:
+    """The one population whose messages arrive unchanged, seen through reshapes."""
     sources = build.network.sources(name)
-    while len(sources) == 1:
-        (source,) = sources
-        if source in build.carriers:
-            return source
-        node = build.network.nodes[source]
-        if not (isinstance(node, net.Flatten) or is_ones(node)):
-            return None
-        sources = build.network.sources(source)
-    return None
-
-
-def _relay(build: Build, name: str) -> str:
-    """A population that holds what arrives at `name`."""
-    relay = f"{name}.in"
-    while relay in build.shapes:
-        relay += "'"
-    build.shapes[relay] = shape = build.shapes[build.network.sources(name)[0]]
-    bias: Biases = {}
-    for source in build.network.sources(name):
-        walk(build, relay, source, Path(), bias)
-    total = np.sum(bias["in"], axis=0).reshape(shape) if bias else None
-    build.populations.append(RealPopulation(relay, shape, Graded(), total))
-    build.added.append((relay, f"'{name}' takes the messages of one population as they are"))
-    return relay
+    while len(sources) == 1 and sources[0] not in build.carriers:
+        sources = build.network.sources(sources[0])
+    if len(sources) != 1:
+        raise RefusedError("ND202", f"node '{name}' has no input", help="connect it, or remove it from the graph")
+    return sources[0]
