@@ -143,6 +143,7 @@ def _array(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> npt.NDArray[Any]:
             raise ValueError(f"{info.filename} declares shape {shape} of {dtype}, its contents have another size")
         if count * dtype.itemsize > MAX_BYTES:
             raise ValueError(f"{info.filename} has {count * dtype.itemsize} bytes, the limit is {MAX_BYTES}")
-        values = np.frombuffer(file.read(), dtype=dtype)
+        # a bytearray: arrays over bytes are read-only, which torch warns of
+        values = np.frombuffer(bytearray(file.read()), dtype=dtype)
         order = "F" if header["fortran_order"] else "C"
         return values.reshape(shape, order=order)  # type: ignore[call-overload,no-any-return]

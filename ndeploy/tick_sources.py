@@ -37,8 +37,6 @@ class FloatNetwork:
         """Every node's values and the first output's."""
         from ndeploy.graph import reference
 
-        # what comes from a file may be read-only, which torch warns of
-        part = Data(np.require(part.x, requirements="W"), None, part.x_scale)
         x: Any = part.x
         if len(self.program.inputs) > 1:
             x = split_inputs(self.program, part.x)

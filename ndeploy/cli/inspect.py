@@ -89,6 +89,7 @@ def artifact_fields(artifact: Artifact) -> dict[str, Any]:
         "period": program.period,
         "mode": program.mode,
         "chip_steps_per_sample": program.chip_steps_per_sample,
+        "schedule": schedule_fields(program),
         "neurons": summary.neurons,
         "synapses": summary.synapses,
         "parameters": summary.parameters,
@@ -100,6 +101,9 @@ def artifact_fields(artifact: Artifact) -> dict[str, Any]:
                 "neuron": p.neuron.kind,
                 "shape": list(p.shape),
                 "offset": p.offset,
+                "updates": p.updates,
+                "ports": list(p.neuron.ports),
+                "embedded": p.neuron.embedded,
                 "message_bits": p.neuron.message.bits,
                 "message_signed": p.neuron.message.signed,
                 "state": list(p.neuron.state),
@@ -123,6 +127,27 @@ def artifact_fields(artifact: Artifact) -> dict[str, Any]:
         "placement": dict(artifact.placement),
         "meta": dict(artifact.meta),
         "has_network": artifact.network is not None,
+    }
+
+
+def schedule_fields(program: Program) -> dict[str, Any]:
+    """What a tick takes and why; the offsets stand with the populations."""
+    from ndeploy.tick_time import tick_time
+
+    time = tick_time(program)
+    loop = time.loop
+    return {
+        "period": time.period,
+        "latency": program.latency,
+        "longest_loop": None
+        if loop is None
+        else {
+            "populations": list(loop.populations),
+            "chip_steps": loop.chip_steps,
+            "model_steps": loop.model_steps,
+            "products": [hop.product for hop in loop.hops if hop.product],
+        },
+        "words": time.words(),
     }
 
 

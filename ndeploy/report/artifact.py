@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 from ndeploy.artifact import Artifact
 from ndeploy.ir.program import Program
-from ndeploy.neurons import Message
+from ndeploy.neurons import Input, Message
 from ndeploy.report import style
+from ndeploy.report.compiled import coding
 from ndeploy.summary import summarise
+from ndeploy.tick_time import tick_time
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -29,9 +31,11 @@ def report(artifact: Artifact) -> list[RenderableType]:
         f"({style.size_in_bytes(summary.weight_memory_bytes)})",
         "source": _source(artifact.meta.get("source", {})),
     }
+    facts |= coding(artifact.meta.get("coding"))
     parts: list[RenderableType] = [style.facts(facts), "", populations(program), projections(program)]
     if program.products:
         parts.append(products(program))
+    parts += [schedule(program), style.plain(tick_time(program).words()), ""]
     if artifact.placement:
         plain = {key: str(value) for key, value in artifact.placement.items() if not isinstance(value, dict | list)}
         parts += ["[bold]placement[/bold]", style.facts(plain)]
@@ -59,6 +63,25 @@ def populations(program: Program) -> Table:
             message(p.neuron.message),
             " ".join(p.neuron.state),
             style.plain(p.origin),
+        )
+    return table
+
+
+def schedule(program: Program) -> Table:
+    """A row a population, in the order in which they update within a tick."""
+    table = style.grid(
+        "schedule of a tick", ">chip step", "population", "neuron", ">updates", "ports", "sends", "computed on"
+    )
+    for p in sorted(program.populations, key=lambda p: p.offset):
+        host = isinstance(p.neuron, Input)
+        table.add_row(
+            str(p.offset),
+            style.plain(p.name),
+            p.neuron.kind,
+            str(p.updates) if p.updates is not None else "every tick",
+            " ".join(p.neuron.ports),
+            message(p.neuron.message),
+            "host" if host else "embedded processor" if p.neuron.embedded else "neurocores",
         )
     return table
 

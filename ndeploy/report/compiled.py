@@ -54,7 +54,14 @@ def _embedded(made: Artifact) -> str:
     operations = made.placement["embedded_ops"]
     if not operations:
         return "nothing: all runs on neurocores"
-    return ", ".join(f"{op['name']} ({style.si(op['multiply_accumulates'])} multiplies a sample)" for op in operations)
+    return ", ".join(f"{op['name']} ({_work(op)} a sample)" for op in operations)
+
+
+def _work(operation: Mapping[str, Any]) -> str:
+    multiplies = operation["multiply_accumulates"]
+    if multiplies:
+        return f"{style.si(multiplies)} multiplies"
+    return f"{style.si(operation.get('operations', 0))} operations"
 
 
 def coding(found: Mapping[str, Any] | None) -> dict[str, str]:

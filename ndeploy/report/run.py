@@ -140,10 +140,12 @@ def _layers(program: Program, evaluation: Evaluation) -> Table:
     )
     for population in program.populations:
         spikes = float(counts.spikes[population.name].mean())
-        rate = spikes / (population.size * program.steps)
         updates = (
-            float(counts.neuron_updates[population.name].mean()) if population.name in counts.neuron_updates else 0
+            float(counts.neuron_updates[population.name].mean()) if population.name in counts.neuron_updates else 0.0
         )
+        # the host's messages are no updates; a population that stops, or a sample that ends, makes fewer
+        made = program.steps if population.updates is None else min(population.updates, program.steps)
+        rate = spikes / (updates or population.size * made)
         table.add_row(
             style.plain(population.name),
             population.neuron.kind,
