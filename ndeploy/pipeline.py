@@ -195,7 +195,7 @@ def _observe(state: _State) -> tuple[Data | None, Mapping[str, Observed]]:
     """Calibration data, made up where the family says what inputs look like, and the ranges that they show."""
     from ndeploy.ir.lowered import GRADED
     from ndeploy.observe import observe, typical
-    from ndeploy.passes.max_pool import expand_max_pools
+    from ndeploy.passes.graded_form import graded_form
 
     assert state.network is not None
     assert state.lowered is not None
@@ -209,7 +209,7 @@ def _observe(state: _State) -> tuple[Data | None, Mapping[str, Observed]]:
             help="give --calibration DATA.npz with samples like those it will see",
         )
     state.progress("observing the float network")
-    return data, observe(expand_max_pools(state.network), data)
+    return data, observe(graded_form(state.network), data)
 
 
 def _stated_input(network: Network) -> dict[str, float]:
