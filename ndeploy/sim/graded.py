@@ -262,23 +262,26 @@ class RegisterEvaluator(GradedEvaluator):
         return self.reach["in"] + largest(self.neuron.start) < ROOM
 
     def prepare(self) -> None:
-        pass
+        self.limits = np.int64(self.neuron.message.low), np.int64(self.neuron.message.high)
+
+    def begin(self, samples: int) -> dict[str, Array]:
+        return super().begin(samples) | {"fresh": np.ones(samples, dtype=bool)}
 
     def advance(
         self, state: Mapping[str, Array], sums: Sums, messages: Array, traces: Mapping[str, Array]
     ) -> dict[str, int]:
-        message = self.neuron.message
-        arrived = self.arrived(sums, "in").reshape(messages.shape)
-        held = state["held"]
-        first = arrived[:, 0] + held if held.any() else arrived[:, 0]
-        held[...] = 0
-        messages[...] = arrived
-        messages[:, 0] = first
+        from ndeploy.sim.kernels_graded import register
+
+        arrived = self.arrived(sums, "in")
+        if state["fresh"].any():
+            arrived = arrived.reshape(messages.shape).astype(np.int64)
+            arrived[:, 0] += state["held"]
+            arrived = arrived.reshape(-1, self.size)
+            state["fresh"][...] = False
         if "held" in traces:
             traces["held"][...] = 0
-        if self.bounds is not None and message.low <= self.bounds[0] and self.bounds[1] <= message.high:
-            return {}
-        return {"payload-overflow": int(((messages < message.low) | (messages > message.high)).sum())}
+        low, high = self.limits
+        return {"payload-overflow": int(register(arrived, low, high, rows(messages)))}
 
 
 def graded(population: Population, layout: int, bounds: Mapping[str, int]) -> Evaluator | None:

@@ -2,8 +2,9 @@
 
 Arithmetic is in 64 bits; callers prove that no intermediate leaves them (ndeploy/sim/graded.py). Sums (R, N) are int32
 or int64, messages (R, N) int8, int32 or int64, parameters (N,) int64, all in simulator order; events are added to.
-Divisions are made in float64: floor(a / b) is exact for |a| < 2^53, since a quotient that is no integer lies at least
-1 / b from one and its rounding error is below |a| / (b 2^53). Indices are unsigned: numba does not test their sign.
+Loops read and write few arrays each: LLVM vectorises a loop only where it can test in few comparisons that they do not
+overlap. Divisions are made in float64: floor(a / b) is exact for |a| < 2^53, since a quotient that is no integer lies
+at least 1 / b from one and its rounding error is below |a| / (b 2^53). Indices are unsigned: numba does not test them.
 """
 
 # mypy: disable-error-code="untyped-decorator,no-untyped-def,no-untyped-call"
@@ -41,14 +42,6 @@ def _rescale(x, multiplier, shift):
     return (x * multiplier + ((_i8(1) << shift) >> _i8(1))) >> shift
 
 
-@numba.njit(inline="always")
-def _sigmoid(x, table):
-    x = min(max(x, _i8(-_LIMIT)), _i8(_LIMIT)) + _i8(_LIMIT)
-    entry = table[_u8(x >> _i8(_STEP))]
-    part = _i8(x & _i8((1 << _STEP) - 1))
-    return _i8(entry >> _u4(16)) + ((_i8(entry & _u4(65535)) * part + _i8(1 << (_STEP - 1))) >> _i8(_STEP))
-
-
 @numba.njit(nogil=True, cache=True)
 def affine(sums, bias, multiplier, shift, low, high, floor, messages, events):
     """messages = rescale(sums + bias) within low .. high; events: below `floor` or above high, input beyond 24 bits."""
@@ -72,20 +65,29 @@ def gate(
     events,
 ):  # fmt: skip
     """messages = (sums + bias) sigmoid(gates + gate_bias), scaled; events: clipped, input and gate beyond 24 bits."""
+    size = sums.shape[1]
+    position = np.empty(size, dtype=np.uint32)
+    entry = np.empty(size, dtype=np.uint32)
     for r in range(sums.shape[0]):
         a, b, out = sums[r], gates[r], messages[r]
+        gate_beyond = _i8(0)
+        for n in range(size):
+            g = _i8(b[n]) + gate_bias[n]
+            y = _rescale(g, gate_multiplier[n], gate_shift[n])
+            position[n] = _u4(min(max(y, _i8(-_LIMIT)), _i8(_LIMIT)) + _i8(_LIMIT))
+            gate_beyond += _i8((g > _STATE) | (g < -_STATE))
+        for n in range(size):
+            entry[n] = table[position[n] >> _u4(_STEP)]
         clipped = _i8(0)
         beyond = _i8(0)
-        gate_beyond = _i8(0)
-        for n in range(a.shape[0]):
+        for n in range(size):
+            part = _u4(position[n] & _u4((1 << _STEP) - 1))
+            rise = _u4(_u4(_u4(_u4(entry[n] & _u4(65535)) * part) + _u4(1 << (_STEP - 1))) >> _u4(_STEP))
             x = _i8(a[n]) + bias[n]
-            g = _i8(b[n]) + gate_bias[n]
-            opened = _sigmoid(_rescale(g, gate_multiplier[n], gate_shift[n]), table)
-            v = (x * opened + _i8(1 << 14)) >> _i8(15)
+            v = (x * _i8(_u4(_u4(entry[n] >> _u4(16)) + rise)) + _i8(1 << 14)) >> _i8(15)
             y = _rescale(v, multiplier[n], shift[n])
             clipped += _i8((y < floor) | (y > high))
             beyond += _i8((x > _STATE) | (x < -_STATE))
-            gate_beyond += _i8((g > _STATE) | (g < -_STATE))
             out[n] = min(max(y, low), high)
         events[0] += clipped
         events[1] += beyond
@@ -207,7 +209,8 @@ def synchrony(left, right, exponent, alpha, tick, factor, table, shift, high, me
                 beyond += _i8((x > _STATE) | (x < -_STATE))
                 x = min(max(x, _i8(-_STATE)), _i8(_STATE))
                 state[n] = x
-                y = _rescale(x, row[n], shift[n])
+            for n in range(one.shape[0]):
+                y = _rescale(state[n], row[n], shift[n])
                 clipped += _i8((y > high) | (y < -high - _i8(1)))
                 out[n] = min(max(y, -high - _i8(1)), high)
             events[0] += clipped
@@ -223,3 +226,17 @@ def count_rows(messages, columns):
         row, count = messages[r], columns[r]
         for n in range(row.shape[0]):
             count[n] += np.int32(row[n] != 0)
+
+
+@numba.njit(nogil=True, cache=True)
+def register(sums, low, high, messages):
+    """messages = sums (R, N); how many lie outside low .. high."""
+    outside = 0
+    for r in range(sums.shape[0]):
+        a, out = sums[r], messages[r]
+        beyond = np.int32(0)
+        for n in range(a.shape[0]):
+            beyond += np.int32((a[n] < low) | (a[n] > high))
+            out[n] = a[n]
+        outside += beyond
+    return outside

@@ -133,17 +133,3 @@ def add_latched(left, right, exponent, into, first):
             out = into[r, p * free : (p + 1) * free]
             for f in range(free):
                 _store(out, f, sums[f] >> exponent, first)
-
-
-@numba.njit(nogil=True, cache=True)
-def register(sums, low, high, messages):
-    """messages = sums (R, N); how many lie outside low .. high."""
-    outside = 0
-    for r in range(sums.shape[0]):
-        a, out = sums[r], messages[r]
-        beyond = np.int32(0)
-        for n in range(a.shape[0]):
-            beyond += np.int32((a[n] < low) | (a[n] > high))
-            out[n] = a[n]
-        outside += beyond
-    return outside

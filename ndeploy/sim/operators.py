@@ -79,10 +79,11 @@ class CsrOperator(Operator):
 class DenseOperator(Operator):
     """A matrix; `tokens` > 1: the same matrix for that many tokens in a row (a 1 x 1 convolution)."""
 
-    def __init__(self, matrix: Rows, tokens: int = 1) -> None:
-        """matrix: (n_out, n_in) of one token, integers."""
+    def __init__(self, matrix: Rows, tokens: int = 1, plain: bool = False) -> None:
+        """matrix: (n_out, n_in) of one token, integers. plain: the messages come channels first, all tokens of each."""
         self.matrix = matrix.astype(np.int32)
         self.tokens = tokens
+        self.plain = plain
         self.n_out, self.n_in = matrix.shape
         self.largest = int(np.abs(self.matrix).sum(axis=1, dtype=np.int64).max(initial=0))
         low, high = int(self.matrix.min(initial=0)), int(self.matrix.max(initial=0))
@@ -120,6 +121,8 @@ class DenseOperator(Operator):
         import torch
 
         lead = len(rows)
+        if self.plain:
+            rows = convert(rows, 1, self.n_in)
         rows = rows.reshape(lead * self.tokens, self.n_in)
         speed = machine()
         reach = (self.largest + abs(self.offset) * self.n_in) * sent.top
@@ -164,13 +167,27 @@ class SparseOperator(Operator):
     def reach(self, top: int) -> int:
         return self.largest * top
 
+    @cached_property
+    def unit(self) -> tuple[Rows, Rows, Rows] | None:
+        """Synapses (target, source, weight) by target where no target has two: shifts, selections, joins."""
+        if len(np.unique(self.target)) < len(self.target):
+            return None
+        source = np.repeat(np.arange(len(self.start) - 1), np.diff(self.start))
+        by_target = np.argsort(self.target)
+        return tuple(x[by_target].astype(np.int64) for x in (self.target, source, self.weight))  # type: ignore[return-value]
+
     def apply(self, rows: Rows, sent: Sent) -> Rows:
         dtype = np.int32 if self.reach(sent.top) < INT32 else np.int64
         if self.identity is not None:
             return np.multiply(rows, np.asarray(self.identity, dtype=dtype), dtype=dtype)
+        sums = np.zeros((len(rows), self.n_out), dtype=dtype)
+        if self.unit is not None:
+            from ndeploy.sim.kernels_step import add_selected
+
+            add_selected(rows, *self.unit, 0, sums, True)
+            return sums
         from ndeploy.sim.kernels_events import scatter_lists
 
-        sums = np.zeros((len(rows), self.n_out), dtype=dtype)
         scatter_lists(rows, self.start, self.target, self.weight, sums)
         return sums
 
@@ -257,8 +274,8 @@ def operator(synapses: Synapses, source_layout: int, target_layout: int) -> Oper
         plain = synapses.stride == (1, 1) and synapses.padding == (0, 0) and synapses.groups == 1
         channels, tokens = synapses.in_shape[0], int(np.prod(synapses.in_shape[1:]))
         agreed = (source_layout in (channels, 1) or tokens == 1) and target_layout == synapses.out_shape[0]
-        if kernel == (1, 1) and plain and agreed and (source_layout == channels or tokens == 1):
-            return DenseOperator(synapses.weight[:, :, 0, 0], tokens)
+        if kernel == (1, 1) and plain and agreed:
+            return DenseOperator(synapses.weight[:, :, 0, 0], tokens, source_layout != channels and tokens > 1)
         return ConvOperator(synapses, source_layout, target_layout)
     if isinstance(synapses, Dense):
         rows = order(synapses.n_out, target_layout)

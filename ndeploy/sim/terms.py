@@ -111,8 +111,7 @@ class UnitTerm(Term):
     """At most one synapse for each target: shifts, selections, joins."""
 
     def __init__(self, target: Array, source: Array, weight: Array, n_out: int, exponent: int) -> None:
-        by_target = np.argsort(target)
-        target, source, weight = target[by_target], source[by_target], weight[by_target].astype(np.int64)
+        """target, source, weight: by target."""
         self.full = len(target) == n_out
         breaks = (np.diff(target) != 1) | (np.diff(source) != 1) | (np.diff(weight) != 0)
         starts = np.concatenate([[0], np.flatnonzero(breaks) + 1]).astype(np.int64)
@@ -127,12 +126,9 @@ class UnitTerm(Term):
     @staticmethod
     def of(operator: Operator, exponent: int) -> UnitTerm | None:
         """The synapses of a sparse operator, None where a target has several."""
-        if not isinstance(operator, SparseOperator) or len(operator.target) == 0:
+        if not isinstance(operator, SparseOperator) or len(operator.target) == 0 or operator.unit is None:
             return None
-        if len(np.unique(operator.target)) < len(operator.target):
-            return None
-        source = np.repeat(np.arange(len(operator.start) - 1), np.diff(operator.start))
-        return UnitTerm(operator.target, source, operator.weight, operator.n_out, exponent)
+        return UnitTerm(*operator.unit, operator.n_out, exponent)
 
     def add(self, row: Array, into: Array, first: bool, space: Workspace, step: int) -> None:
         from ndeploy.sim.kernels_step import add_runs, add_selected
