@@ -27,7 +27,7 @@ IMAGE_SIZES = {
     "imagenet": (224, 224),
     "mnist": (28, 28),
     "digits": (8, 8),
-    "mazes-small": (19, 19),
+    "mazes-small": (39, 39),
     "mazes-medium": (39, 39),
     "mazes-large": (99, 99),
 }

@@ -19,13 +19,16 @@ MAX_SIDECAR = 2**20
 """Bytes of a sidecar file."""
 
 
-def read_sidecar(path: Path) -> Mapping[str, Any]:
+def read_sidecar(path: Path, other: str = "") -> Mapping[str, Any]:
     """The settings in MODEL.json beside the model: `net.pth.tar.json`, or `net.json`; empty without such a file.
+
+    other: a file name that stands for it where neither is there.
 
     Raises UsageError ND126 if the file is no JSON object or larger than 1 MiB.
     """
     stem = path.name.split(".", 1)[0]
-    for candidate in (path.with_name(path.name + ".json"), path.with_name(stem + ".json")):
+    names = (path.name + ".json", stem + ".json", other)
+    for candidate in (path.with_name(name) for name in names if name):
         if candidate == path or not candidate.is_file():
             continue
         try:

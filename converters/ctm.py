@@ -45,7 +45,7 @@ def detect(path: Path, contents: Contents) -> bool:
     if contents.kind not in ("zip-checkpoint", "pickle", "safetensors", "npz"):
         return False
     keys = contents.keys()
-    return {key.removeprefix("_orig_mod.").removeprefix("module.") for key in keys} >= _KEYS
+    return {key.replace("_orig_mod.", "").removeprefix("module.") for key in keys} >= _KEYS
 
 
 def load(path: Path, contents: Contents, settings: Settings) -> net.Network:
@@ -56,8 +56,12 @@ def load(path: Path, contents: Contents, settings: Settings) -> net.Network:
     another kind of CTM).
     """
     loaded = checkpoint.load(path, contents)
-    weights = Weights(path, loaded.state, FAMILY)
-    options = Options(settings, read_sidecar(path), loaded.args)
+    # modules that were compiled for training carry a wrapper's name
+    state = {name.replace("_orig_mod.", ""): value for name, value in loaded.state.items()}
+    weights = Weights(path, state, FAMILY)
+    # the model hub keeps what the class was made with beside the weights
+    beside = read_sidecar(path, "config.json" if contents.kind == "safetensors" else "")
+    options = Options(settings, beside, loaded.args)
     config = _ctm_config.read(weights, options)
     graph = Graph()
     entry = graph.add(
