@@ -2,6 +2,7 @@
 
 plan.py         which Lava process stands for which population, projection and product, and why (numpy only)
 parameters.py   the arguments Lava's own processes take, or the reason why they do not fit (numpy only)
+rest.py         synapses that cost nothing while nothing is sent
 schedule.py     chip steps of a run: offsets, periods, samples (numpy only)
 operators.py    exact fast synapses for our own processes
 partition.py    the fused mode's arithmetic: a whole Program, chip step by chip step, samples side by side

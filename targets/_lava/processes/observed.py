@@ -1,4 +1,4 @@
-"""Lava's own process models, recorded (and held where the plan says so). The arithmetic is Lava's, unchanged."""
+"""Lava's own process models, recorded (held, resting where nothing is sent). The arithmetic is Lava's, unchanged."""
 
 from __future__ import annotations
 
@@ -10,11 +10,14 @@ from lava.magma.core.model.py.type import LavaPyType
 from lava.magma.core.process.ports.ports import InPort, OutPort
 from lava.proc.conv.models import PyConvModelFixed
 from lava.proc.conv.process import Conv
+from lava.proc.dense.models import PyDelayDenseModelBitAcc, PyDenseModelBitAcc
 from lava.proc.graded.models import PyGradedVecModelFixed
 from lava.proc.lif.models import PyLifModelBitAcc, PyLifResetModelBitAcc, PyTernLifModelFixed
 from lava.proc.prodneuron.models import PyProdNeuronModelFixed
 from lava.proc.sdn.models import PyDeltaModelFixed, PySigmaDeltaModelFixed, PySigmaModelFixed
+from lava.proc.sparse.models import PyDelaySparseModelBitAcc, PySparseModelBitAcc
 from ndeploy.targets._lava.gate import Gate
+from ndeploy.targets._lava.rest import Resting, RestingDelays
 
 
 class ObservedLif(Gate, PyLifModelBitAcc):
@@ -47,6 +50,22 @@ class ObservedDelta(Gate, PyDeltaModelFixed):
 
 class ObservedSigmaDelta(Gate, PySigmaDeltaModelFixed):
     """Lava's SigmaDelta."""
+
+
+class RestingDense(Resting, PyDenseModelBitAcc):
+    """Lava's Dense."""
+
+
+class RestingSparse(Resting, PySparseModelBitAcc):
+    """Lava's Sparse."""
+
+
+class RestingDelayDense(RestingDelays, PyDelayDenseModelBitAcc):
+    """Lava's DelayDense."""
+
+
+class RestingDelaySparse(RestingDelays, PyDelaySparseModelBitAcc):
+    """Lava's DelaySparse."""
 
 
 class FlatConv(Conv):
@@ -95,5 +114,7 @@ class _ConvLayout(_UnboundConv):
 
 
 @implements(proc=FlatConv)
-class FlatConvModel(_ConvLayout):
+class FlatConvModel(Resting, _ConvLayout):
     """Lava's fixed-point Conv model on flat ports."""
+
+    sums = "a_buf"
