@@ -102,8 +102,9 @@ class _Growing:
 @st.composite
 def graded_networks(draw, max_nodes: int = 6) -> ir.Network:
     """Inputs, static and not, graded nodes of every kind on anything before them, loops through registers."""
-    names = draw(st.lists(NAMES, min_size=60, max_size=60, unique=True))
-    net = _Growing(draw, names)
+    names = draw(st.lists(NAMES, min_size=6, max_size=6, unique=True))
+    # a few of any kind, and plain ones in any number
+    net = _Growing(draw, [*names, *(name for i in range(99) if (name := f"node{i}") not in names)])
     for _ in range(draw(st.integers(1, 2))):
         typical = draw(st.sampled_from(["", "signs", "normal"]))
         whole = draw(st.sampled_from([{}, {"whole": (-1, 1), "unit": 0.5}]))

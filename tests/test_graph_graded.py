@@ -263,7 +263,7 @@ def test_a_gate_with_an_edge_too_many():
         shapes.infer(ir.Network("n", nodes, (("a", "glu"), ("b", "glu"), ("c", "glu"))))
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(network=graded_networks())
 def test_any_graded_network_runs_the_same_in_batches_and_without_constants(network):
     rng = np.random.default_rng(0)

@@ -20,7 +20,7 @@ from ndeploy.graph.write import nir_bytes, write_nir
 from ndeploy.ir import network as ir
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(network=graded_networks())
 def test_any_graded_network_survives_the_file(network):
     data = nir_bytes(network)

@@ -23,7 +23,7 @@ def samples(network: ir.Network, n: int, seed: int = 0) -> np.ndarray:
     return rng.normal(size=(n, sum(int(np.prod(shape)) for shape in shapes)))
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(network=graded_networks())
 def test_ranges_are_those_of_all_values_over_samples_and_steps(network):
     x = samples(network, 7)
