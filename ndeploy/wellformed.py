@@ -72,6 +72,8 @@ def check(program: Program) -> None:
     passages = [x.name for x in program.projections] + [x.name for x in program.products]
     if len(set(passages)) != len(passages):
         raise ValueError("two projections or products share a name")
+    if {x.name for x in program.products} & set(populations):
+        raise ValueError("a product and a population share a name, and so would their counts")
     for population in program.populations:
         if population.size > MAX_NEURONS:
             raise ValueError(
@@ -246,9 +248,13 @@ def _check_product(program: Program, populations: Mapping[str, Population], prod
         raise ValueError(f"product '{name}': population '{target.name}' has no port '{product.port}'")
     if (math.prod(product.left_view), math.prod(product.right_view)) != (left.size, right.size):
         raise ValueError(f"product '{name}': a view has not the size of its population")
+    if max(len(product.left_view), len(product.right_view)) > MAX_AXES:
+        raise ValueError(f"product '{name}': a view has more than {MAX_AXES} axes")
     match = _SUBSCRIPTS.fullmatch(product.subscripts)
     if not match or len(match[1]) != len(product.left_view) or len(match[2]) != len(product.right_view):
         raise ValueError(f"product '{name}': subscripts '{product.subscripts[:80]}' do not fit its views")
+    if any(len(set(side)) != len(side) for side in match.groups()):
+        raise ValueError(f"product '{name}': subscripts '{product.subscripts[:80]}' name an index twice on one side")
     sizes: dict[str, int] = {}
     for letter, size in (
         *zip(match[1], product.left_view, strict=True),
