@@ -139,7 +139,7 @@ class _Facts:
             if not same and said not in alike:
                 raise UsageError(
                     "ND209",
-                    f"{where} says {name} is {said}, but the weights are those of a machine with {key} {value}",
+                    f"{name} is {said} ({where}), but the weights are those of a machine with {key} {value}",
                     help=f"correct {name} where it is stated, or leave it out: it follows from the weights",
                 )
 

@@ -93,7 +93,7 @@ class Options:
         for where, values in self._sources:
             for name in names:
                 if values.get(name) is not None:
-                    yield f"the {where}", name, values[name]
+                    yield where, name, values[name]
 
 
 def _single(value: Any) -> Any:
