@@ -37,7 +37,7 @@ _BOUNDS: Mapping[str, tuple[int, int]] = {
     "exponent": (0, 40),
     "factor": (0, DECAY_ONE),
     "start": (-STATE_MAX, STATE_MAX),
-    "gain": (-_FACTOR, _FACTOR),
+    "gain": (-_FACTOR - 1, _FACTOR + 1),
     "epsilon": (1, 1 << 40),
     "table": (-_FACTOR, _FACTOR),
 }
