@@ -144,7 +144,9 @@ def test_a_sequence_of_answers_is_scored_whole(capsys: Capsys, tmp_path: Path) -
     found = json.loads(call(capsys, "run", model, "--data", data, "--json").out)
     assert np.array(found["predictions"]).shape == (6, 2)
     assert found["sequence_accuracy"] == (np.array(found["predictions"]) == y).all(axis=1).mean()
-    assert "whole sequences" in call(capsys, "run", model, "--data", data, "--stop-certainty", 0.5).out
+    text = call(capsys, "run", model, "--data", data, "--stop-certainty", 0.5).out
+    assert "whole sequences" in text
+    assert "positions" in text
 
 
 def test_ctc_answers_are_cut_to_the_labels(capsys: Capsys, tmp_path: Path) -> None:
@@ -154,6 +156,9 @@ def test_ctc_answers_are_cut_to_the_labels(capsys: Capsys, tmp_path: Path) -> No
     assert np.array(found["predictions"]).shape == (6, TICKS)
     assert found["sequence_accuracy"] == 1.0
     assert found["certain_ticks_mean"] is None
+    text = call(capsys, "run", model, "--data", data).out
+    assert "positions" in text
+    assert text.count("100.00 %") >= 2
     refused = call(capsys, "run", model, "--data", data, "--stop-certainty", 0.5)
     assert (refused.code, refused.error) == (2, "ND708")
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ndeploy.decode import fitted
 from ndeploy.evaluate import Evaluation, certain_ticks, mean_per_sample
 from ndeploy.fixed import IntArray
 from ndeploy.ir.program import Population, Program
@@ -36,6 +37,8 @@ def report(
         parts += [adaptive(program, early, saving), ""]
     if evaluation.result.predictions is not None and evaluation.result.predictions.ndim == 1:
         parts.append(_predictions(evaluation.result.predictions, y))
+    elif evaluation.result.predictions is not None and y is not None and y.ndim == 2 and y.shape[1] <= MAX_CLASSES:
+        parts.append(_positions(program, evaluation.result.predictions, y))
     parts.append(_layers(program, evaluation))
     lost = {f"{p}: {event}": n for p, events in evaluation.result.overflow.items() for event, n in events.items() if n}
     if lost:
@@ -126,6 +129,16 @@ def _predictions(predictions: IntArray, y: IntArray | None) -> Table:
             right = int((predictions[there] == classes[i]).sum())
             row += [str(int(there.sum())), style.percent(right / there.sum()) if there.any() else "-"]
         table.add_row(*row)
+    return table
+
+
+def _positions(program: Program, predictions: IntArray, y: IntArray) -> Table:
+    """How often each element of a sequence is right."""
+    if program.outputs[0].decode == "ctc":
+        predictions = fitted(predictions, y.shape[1])
+    table = style.grid("positions", "position", ">right", "")
+    for position, share in enumerate((predictions == y).mean(axis=0)):
+        table.add_row(str(position), style.percent(share), f"[cyan]{style.bar(share, 24)}[/cyan]")
     return table
 
 
