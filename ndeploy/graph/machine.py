@@ -21,7 +21,7 @@ from ndeploy.graph.discrete import NEURON_NODES, delay_steps, discretise
 from ndeploy.graph.graded_step import SynchronisationCell, TraceCell, function, gate
 from ndeploy.graph.neuron_step import FloatNeuron
 from ndeploy.graph.operations import Operation, operation, pool, tensor
-from ndeploy.graph.plan import Apply, Constant, Value, constant, plan
+from ndeploy.graph.plan import Apply, Constant, Value, constant, last_reads, plan
 from ndeploy.ir import network as ir
 
 AnyArray = npt.NDArray[Any]
@@ -35,6 +35,7 @@ class Machine:
     def __init__(self, network: ir.Network, dtype: torch.dtype) -> None:
         self.network, self.dtype = network, dtype
         self.shapes, self.plan = shapes.infer(network), plan(network)
+        self.done = last_reads(self.plan)
         self.operations: dict[int, Operation] = {
             i: operation(term.node, network.nodes[term.node], dtype, term.delay)
             for i, term in enumerate(self.plan.terms)
@@ -81,7 +82,10 @@ class Machine:
 
 
 class _Batch:
-    """The state of one batch. `now`: what carriers put out in this step; `past`: earlier, the latest first."""
+    """The state of one batch.
+
+    now: what carriers put out in this step; past: earlier, the latest first; terms: those evaluated in this step.
+    """
 
     def __init__(self, machine: Machine, data: Mapping[str, AnyArray], x_scale: float) -> None:
         m = self.machine = machine
@@ -104,14 +108,15 @@ class _Batch:
         self.terms: dict[int, Tensor] = {}
 
     def step(self, k: int, visit: Visit) -> None:
-        same = self.constant.carriers
-        self.now = {name: value for name, value in self.now.items() if name in same}
+        # of what is the same at every step, the terms that are read later are all that stays
+        self.now = {}
         self.terms = {i: value for i, value in self.terms.items() if i in self.constant.lasting}
         for name in self.plan.order:
-            if k and name in same:
+            if k and name in self.constant.carriers:
                 continue
             self.now[name] = self._value(name, k)
             visit(name, k, self.now[name], self.state[name]["v"] if name in self.machine.neurons else None)
+            self._forget(name)
         for name in self.plan.late:
             if isinstance(self.nodes[name], ir.Register):
                 self.state[name] = self._arriving(name)
@@ -120,6 +125,15 @@ class _Batch:
         for name, reach in self.plan.history.items():
             if reach:
                 self.past[name] = [self.now[name], *self.past[name][: reach - 1]]
+
+    def _forget(self, name: str) -> None:
+        """Let go of what nothing reads once the carrier has been computed: backbones are wide and deep."""
+        carriers, terms = self.machine.done[name]
+        for carrier in carriers:
+            self.now.pop(carrier, None)
+        for i in terms:
+            if i not in self.constant.lasting:
+                self.terms.pop(i, None)
 
     def _value(self, name: str, k: int) -> Tensor:
         """What a carrier puts out in step k."""

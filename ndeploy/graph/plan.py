@@ -115,6 +115,31 @@ def constant(network: ir.Network, made: Plan, inputs: Collection[str]) -> Consta
     return Constant(frozenset(carriers), terms, terms & {i for read in readers for i in read})
 
 
+def last_reads(made: Plan) -> Mapping[str, tuple[tuple[str, ...], tuple[int, ...]]]:
+    """By carrier: the carriers and terms that nothing reads in a step once this carrier has been computed."""
+    end = len(made.order)
+    last = [-1] * len(made.terms)
+    for position, name in enumerate(made.order):
+        for i in made.reads(name):
+            last[i] = max(last[i], end if name in made.late else position)
+    # terms refer to terms before them
+    for i, term in reversed(list(enumerate(made.terms))):
+        for t in term.terms if isinstance(term, Apply) else ():
+            last[t] = max(last[t], last[i])
+    until = {name: end if made.history.get(name) else position for position, name in enumerate(made.order)}
+    for i, term in enumerate(made.terms):
+        if isinstance(term, Value) and not term.lag:
+            until[term.carrier] = max(until[term.carrier], last[i])
+    done: dict[str, tuple[list[str], list[int]]] = {name: ([], []) for name in made.order}
+    for carrier, position in until.items():
+        if position < end:
+            done[made.order[position]][0].append(carrier)
+    for i, position in enumerate(last):
+        if 0 <= position < end:
+            done[made.order[position]][1].append(i)
+    return {name: (tuple(carriers), tuple(terms)) for name, (carriers, terms) in done.items()}
+
+
 Path = tuple[str, ...]
 
 
