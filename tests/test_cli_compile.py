@@ -283,11 +283,13 @@ def test_sixteen_bits_of_weight_are_for_targets_that_hold_them(capsys: Capsys, t
 def test_the_report_says_what_delta_coding_saved() -> None:
     from ndeploy.report.compiled import coding
 
-    assert coding(None) == coding({}) == coding({"kind": "none"}) == {}
-    measured = {"saved": 0.8512, "accuracy": 0.9889, "accuracy_dense": 0.9916}
-    line = coding({"kind": "sigma-delta", "threshold": 0.03125, "auto": True, **measured})["coding"]
-    assert line == (
-        "sigma-delta, threshold 0.03125 of the largest message (chosen automatically): 85.12 % of the synaptic "
-        "operations saved on the calibration data, accuracy 98.89 % instead of 99.16 %"
+    assert coding(None) == coding({}) == coding({"kind": "none"}) == coding([1]) == {}
+    measured = {"events_share": 0.1075, "synaptic_ops": 9e5, "synaptic_ops_at_threshold_0": 1e6}
+    chosen = {"kind": "sigma-delta", "threshold": 0.03125, "chosen": "auto", "accuracy_budget": 0.5}
+    assert coding({**chosen, **measured, "calibration_score": 0.9889})["coding"] == (
+        "sigma-delta, threshold 0.03125 of the largest message (auto: the coarsest within 0.5 points): 10.75 % of the "
+        "dense events of the coded synapses are left, 10.00 % of all synaptic operations saved against threshold 0, "
+        "98.89 % right on calibration data"
     )
-    assert coding({"kind": "sigma-delta", "threshold": 0.1})["coding"].endswith("(as asked)")
+    assert coding({"kind": "sigma-delta", "threshold": 0.1, "accuracy_budget": None})["coding"].endswith("(given)")
+    assert coding({"kind": "sigma-delta", "threshold": "1", "synaptic_ops": []})["coding"] == "sigma-delta"

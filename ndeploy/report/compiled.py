@@ -64,24 +64,31 @@ def _work(operation: Mapping[str, Any]) -> str:
     return f"{style.si(operation.get('operations', 0))} operations"
 
 
-def coding(found: Mapping[str, Any] | None) -> dict[str, str]:
+def coding(found: object) -> dict[str, str]:
     """The line on delta coding, none where nothing is coded.
 
-    found: kind, threshold (share of the largest message), and where calibration data told them: auto, saved (share of
-    the synaptic operations), accuracy and accuracy_dense.
+    found: what `passes.delta_threshold.with_threshold` tells, as the artifact keeps it.
     """
     if not isinstance(found, Mapping) or found.get("kind", "none") == "none":
         return {}
     line = str(found["kind"])
-    if _number(found.get("threshold")):
-        chosen = "chosen automatically" if found.get("auto") else "as asked"
-        line += f", threshold {found['threshold']:.4g} of the largest message ({chosen})"
-    if _number(found.get("saved")):
-        line += f": {style.percent(found['saved'])} of the synaptic operations saved on the calibration data"
-    if _number(found.get("accuracy")) and _number(found.get("accuracy_dense")):
-        line += f", accuracy {style.percent(found['accuracy'])} instead of {style.percent(found['accuracy_dense'])}"
-    return {"coding": line}
+    numbers = {key: value for key, value in found.items() if _number(value)}
+    if "threshold" in numbers:
+        budget = f": the coarsest within {numbers['accuracy_budget']:g} points" if "accuracy_budget" in numbers else ""
+        line += (
+            f", threshold {numbers['threshold']:.4g} of the largest message ({found.get('chosen', 'given')}{budget})"
+        )
+    told = []
+    if "events_share" in numbers:
+        told.append(f"{style.percent(numbers['events_share'])} of the dense events of the coded synapses are left")
+    if numbers.get("synaptic_ops_at_threshold_0") and "synaptic_ops" in numbers:
+        saved = 1 - numbers["synaptic_ops"] / numbers["synaptic_ops_at_threshold_0"]
+        told.append(f"{style.percent(saved)} of all synaptic operations saved against threshold 0")
+    if "calibration_score" in numbers:
+        told.append(f"{style.percent(numbers['calibration_score'])} right on calibration data")
+    return {"coding": f"{line}: {', '.join(told)}" if told else line}
 
 
 def _number(value: object) -> bool:
+    # what an artifact says of itself was written by a stranger
     return isinstance(value, int | float) and not isinstance(value, bool)
