@@ -18,6 +18,7 @@ from ndeploy.ir.program import Program
 if TYPE_CHECKING:
     from ndeploy.data import Data
     from ndeploy.ir.lowered import Lowered
+    from ndeploy.moments import Moments
     from ndeploy.passes.schedule import Schedule
     from ndeploy.place import Placed
     from ndeploy.quantizer import Observed, Quantised
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from ndeploy.target import Target
 
 
+ROUNDINGS = ("second-order", "nearest")
+"""How weights of graded networks are rounded (--set rounding=...)."""
 TYPICAL_SAMPLES = 512
 """Calibration samples that are made up where the family says what its inputs look like."""
 
@@ -166,7 +169,7 @@ def _quantise(state: _State) -> _State:
         for key in ("input_bits", "input_scale", "input_signed")
         if key in state.options.settings
     }
-    calibration, observed = _observe(state)
+    calibration, observed, moments = _observe(state)
     request = Request(
         state.lowered,
         state.schedule,
@@ -177,6 +180,7 @@ def _quantise(state: _State) -> _State:
         given,
         observed,
         state.options.activation_bits,
+        moments=moments,
     )
     method = known[state.options.method]
     if state.options.coding == "none":
@@ -191,16 +195,17 @@ def _quantise(state: _State) -> _State:
     return replace(state, quantised=quantised, diagnostics=state.diagnostics + quantised.diagnostics)
 
 
-def _observe(state: _State) -> tuple[Data | None, Mapping[str, Observed]]:
+def _observe(state: _State) -> tuple[Data | None, Mapping[str, Observed], Mapping[str, Moments]]:
     """Calibration data, made up where the family says what inputs look like, and the ranges that they show."""
     from ndeploy.ir.lowered import GRADED
+    from ndeploy.moments import port_moments
     from ndeploy.observe import observe, typical
     from ndeploy.passes.graded_form import graded_form
 
     assert state.network is not None
     assert state.lowered is not None
     if not any(isinstance(p.model, GRADED) for p in state.lowered.populations):
-        return state.calibration, {}
+        return state.calibration, {}, {}
     data = state.calibration if state.calibration is not None else typical(state.network, TYPICAL_SAMPLES, 0)
     if data is None:
         raise UsageError(
@@ -209,7 +214,15 @@ def _observe(state: _State) -> tuple[Data | None, Mapping[str, Observed]]:
             help="give --calibration DATA.npz with samples like those it will see",
         )
     state.progress("observing the float network")
-    return data, observe(graded_form(state.network), data)
+    network = graded_form(state.network)
+    observed = observe(network, data, steps=state.lowered.steps)
+    how = "second-order"
+    if "rounding" in state.options.settings:
+        how = str(state.settings.get("rounding", ROUNDINGS))
+    if how == "nearest":
+        return data, observed, {}
+    state.progress("observing what varies together")
+    return data, observed, port_moments(network, state.lowered, data)
 
 
 def _stated_input(network: Network) -> dict[str, float]:

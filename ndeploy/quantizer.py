@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +20,9 @@ from ndeploy.ir.lowered import FloatArray, Lowered
 from ndeploy.ir.program import Program
 from ndeploy.passes.schedule import Schedule
 from ndeploy.target import Target
+
+if TYPE_CHECKING:
+    from ndeploy.moments import Moments
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,7 +63,8 @@ class Choices:
     own_exponent: by projection, what is added to its population's.
     Graded populations (`lowered.GRADED`): message: coding of what they send; unit holds the real value of one unit of
     synaptic input of port "in" under the population's name, of other ports under "<population>.<port>".
-    thresholds: of delta-coded populations, in units of their message.
+    thresholds: of delta-coded populations, in units of their message. bias: by port (named as in `unit`), what is added
+    to the real bias to make up for the mean error of rounded weights.
     """
 
     inputs: Mapping[str, InputCoding]
@@ -71,6 +76,7 @@ class Choices:
     own_exponent: Mapping[str, int] = field(default_factory=dict)
     message: Mapping[str, Coding] = field(default_factory=dict)
     thresholds: Mapping[str, int] = field(default_factory=dict)
+    bias: Mapping[str, FloatArray] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,7 +84,8 @@ class Request:
     """bits: weight bits asked for. name: the program's. input_settings: input_bits / input_scale / input_signed from
     --set, where given. observed: what the float network's graded nodes put out on calibration data, by node.
     activation_bits: payload of graded messages, None for the method's own choice. threshold: of delta coding, as a
-    share of the largest message; None where nothing is delta-coded.
+    share of the largest message; None where nothing is delta-coded. moments: how the values that enter a port vary
+    together, by port; ports without them keep weights rounded to nearest.
     """
 
     lowered: Lowered
@@ -91,6 +98,7 @@ class Request:
     observed: Mapping[str, Observed] = field(default_factory=dict)
     activation_bits: int | None = None
     threshold: float | None = None
+    moments: Mapping[str, Moments] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)

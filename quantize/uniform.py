@@ -46,6 +46,7 @@ from ndeploy.passes.margin import with_margin
 from ndeploy.passes.message_units import message_units
 from ndeploy.passes.order import topological
 from ndeploy.passes.ranges import Range, input_ranges
+from ndeploy.passes.second_order import second_order
 from ndeploy.quantizer import Choices, Quantised, Request
 
 NAME = "uniform"
@@ -212,7 +213,7 @@ def _choices(
     inputs = {name: graded_input(request, name) for name in lowered.inputs}
     readouts = {name for name, _ in lowered.outputs}
     bits = {p.name: request.bits for p in lowered.projections if not p.unit and p.integer is None}
-    graded = graded_choices(request, inputs, bits)
+    graded = second_order(lowered, graded_choices(request, inputs, bits), request.moments)
     choices = replace(graded, shift=shifts)
     for _ in range(PASSES if _sends_itself_membranes(lowered) else 1):
         unit: dict[str, FloatArray] = {}

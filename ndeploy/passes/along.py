@@ -29,6 +29,30 @@ def columns(synapses: RealSynapses, value: npt.ArrayLike, shape: tuple[int, ...]
     return np.asarray(full[synapses.source])
 
 
+def by_row(synapses: RealSynapses, value: FloatArray, shape: tuple[int, ...]) -> FloatArray:
+    """`value`, which broadcasts to the target's `shape`, laid along the weight: per row, channel or synapse."""
+    full = np.broadcast_to(value, shape).reshape(-1)
+    if isinstance(synapses, RealDense):
+        return full[:, None]
+    if isinstance(synapses, RealConv):
+        return full.reshape(synapses.weight.shape[0], -1)[:, 0][:, None, None, None]
+    return full[synapses.target]
+
+
+def by_column(synapses: RealSynapses, weight: FloatArray, shape: tuple[int, ...]) -> FloatArray:
+    """The largest weight (already magnitudes) that reads each element of the source's `shape`, flat; of a convolution
+    that of its channel."""
+    size = math.prod(shape)
+    if isinstance(synapses, RealDense):
+        return np.asarray(weight.max(axis=0))
+    if isinstance(synapses, RealConv):
+        grouped = weight.reshape(synapses.groups, -1, weight.shape[1], weight.shape[2] * weight.shape[3])
+        return np.repeat(grouped.max(axis=(1, 3)).reshape(-1), size // synapses.in_shape[0])
+    result = np.zeros(size)
+    np.maximum.at(result, synapses.source, weight)
+    return result
+
+
 def largest_by_row(synapses: RealSynapses, weight: FloatArray, shape: tuple[int, ...]) -> FloatArray:
     """The largest weight (already magnitudes) of every row, shaped to broadcast to the target's `shape`."""
     if isinstance(synapses, RealDense):

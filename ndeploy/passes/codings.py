@@ -31,7 +31,11 @@ from ndeploy.ir.lowered import (
     Softmaxed,
     Source,
 )
+from ndeploy.passes.along import by_column, by_row, columns, largest_by_row
 from ndeploy.quantizer import Coding, InputCoding, Observed
+
+KEPT_BITS = 10
+"""Bits of magnitude that a message keeps when its payload is lent to weights."""
 
 
 def passes_on(lowered: Lowered, population: RealPopulation) -> bool:
@@ -188,11 +192,55 @@ def message_codings(
         from_host = isinstance(lowered.population(p.source).model, Source)
         if from_host and p.target in elements.first and passes_on(lowered, target):
             scale[elements.of(p.target)] = inputs[p.source].scale
+    scale = scale * _room(lowered, elements, scale, width, inputs)
     for p in chosen:
         own = scale[elements.of(p.name)].reshape(p.shape)
         floor = float(own.max()) * 1e-6 or 1.0
         codings[p.name] = Coding(_compact(np.maximum(own, floor)), width[p.name], signed(p))
     return codings
+
+
+def _room(
+    lowered: Lowered,
+    elements: _Elements,
+    scale: FloatArray,
+    width: Mapping[str, int],
+    inputs: Mapping[str, InputCoding],
+) -> FloatArray:
+    """By how much each component's scale can grow without a larger weight in any row: payload that is not needed is
+    lent to the weights that read it (cross-layer equalisation, Nagel et al., arXiv 1906.04721).
+
+    A column whose weights, times its message's scale, are small beside its rows' largest would keep few of its bits.
+    Messages keep at least `KEPT_BITS` bits.
+    """
+    share = np.zeros(scale.size)
+    for key in {(p.target, p.port) for p in lowered.projections if not p.unit}:
+        into = [p for p in lowered.projections if (p.target, p.port) == key and not p.unit]
+        shape = lowered.population(key[0]).shape
+        magnitude = {}
+        for p in into:
+            source = lowered.population(p.source)
+            if p.source in elements.first:
+                unit: FloatArray = scale[elements.of(p.source)].reshape(source.shape)
+            else:
+                unit = np.asarray(inputs[p.source].scale if p.source in inputs else 1.0)
+            magnitude[p.name] = np.abs(p.synapses.weight) * columns(p.synapses, unit, source.shape)
+        rows = [np.broadcast_to(largest_by_row(p.synapses, magnitude[p.name], shape), shape) for p in into]
+        row = np.maximum(np.max(rows, axis=0), 1e-300)
+        for p in into:
+            if p.source in elements.first:
+                relative = magnitude[p.name] / by_row(p.synapses, row, shape)
+                source_shape = lowered.population(p.source).shape
+                np.maximum.at(share, elements.of(p.source), by_column(p.synapses, relative, source_shape))
+    room = np.divide(1.0, share, out=np.ones(scale.size), where=share > 0)
+    limit = np.full(scale.size, np.inf)
+    for name in elements.first:
+        # what the host sends has the scale the host gives it, and shares of one have theirs
+        fixed = isinstance(lowered.population(name).model, Softmaxed) or any(
+            p.source in inputs for p in lowered.into(name) if p.unit
+        )
+        np.minimum.at(limit, elements.of(name), 1.0 if fixed else 2.0 ** max(0, width[name] - 1 - KEPT_BITS))
+    return np.clip(room, 1.0, np.maximum(limit, 1.0))
 
 
 def _compact(scale: FloatArray) -> FloatArray:

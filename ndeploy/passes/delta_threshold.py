@@ -42,18 +42,19 @@ def with_threshold(
             "ND305", "--threshold auto needs calibration data", help="give --calibration DATA.npz or --threshold 0.03"
         )
     data = _sample(request.calibration)
+    decode = request.lowered.decode
     exact = quantize(replace(request, threshold=0.0), progress)
     reference = _run(exact.program, data)
     labels = data.y if data.y is not None else reference.predictions
-    wanted = _score(reference, labels) - budget / 100.0
+    wanted = _score(reference, labels, decode) - budget / 100.0
     for share in SHARES:
         progress(f"trying threshold {share:.4g}")
         made = quantize(replace(request, threshold=share), progress)
         result = _run(made.program, data)
-        score = _score(result, labels)
+        score = _score(result, labels, decode)
         if score >= wanted:
             return made, _told(request, "auto", share, reference, result, score, budget)
-    return exact, _told(request, "auto", 0.0, reference, reference, _score(reference, labels), budget)
+    return exact, _told(request, "auto", 0.0, reference, reference, _score(reference, labels, decode), budget)
 
 
 def _fixed(
@@ -71,10 +72,11 @@ def _fixed(
     if request.calibration is None:
         return made, {"kind": "sigma-delta", "threshold": share, "chosen": "given"}
     data = _sample(request.calibration)
+    decode = request.lowered.decode
     reference = _run(quantize(replace(request, threshold=0.0), progress).program, data)
     result = _run(made.program, data)
     labels = data.y if data.y is not None else reference.predictions
-    return made, _told(request, "given", share, reference, result, _score(result, labels), None)
+    return made, _told(request, "given", share, reference, result, _score(result, labels, decode), None)
 
 
 def _sample(data: Data) -> Data:
@@ -88,8 +90,8 @@ def _run(program: Program, data: Data) -> RunResult:
     return run(program, encode(program, data.x, data.x_scale))
 
 
-def _score(result: RunResult, labels: IntArray | None) -> float:
-    accuracy, sequences = accuracies(result.predictions, labels)
+def _score(result: RunResult, labels: IntArray | None, decode: str) -> float:
+    accuracy, sequences = accuracies(result.predictions, labels, decode)
     score = sequences if sequences is not None else accuracy
     return 0.0 if score is None else score
 

@@ -98,15 +98,18 @@ def _unit(choices: Choices, population: RealPopulation, port: str = "in") -> Flo
     return np.asarray(choices.unit[port_key(population.name, port)], dtype=np.float64)
 
 
-def _bias(population: RealPopulation, unit: FloatArray, port: str = "in") -> Parameter:
+def _bias(choices: Choices, population: RealPopulation, unit: FloatArray, port: str = "in") -> Parameter:
     bias = population.bias if port == "in" else population.biases.get(port)
-    return 0 if bias is None else parameter(bias / unit)
+    correction = choices.bias.get(port_key(population.name, port))
+    if bias is None and correction is None:
+        return 0
+    return parameter(((0.0 if bias is None else bias) + (0.0 if correction is None else correction)) / unit)
 
 
 def _affine(choices: Choices, population: RealPopulation, coding: Coding, function: str) -> Neuron:
     unit = _unit(choices, population)
     value, shift = multiplier(population.name, unit / coding.scale)
-    bias = _bias(population, unit)
+    bias = _bias(choices, population, unit)
     if function != "silu":
         return Affine(coding.bits, coding.signed, value, shift, bias)
     gate_value, gate_shift = multiplier(population.name, unit * ONE)
@@ -120,8 +123,8 @@ def _gate(choices: Choices, population: RealPopulation, coding: Coding) -> Neuro
     return Gate(
         coding.bits,
         coding.signed,
-        _bias(population, unit),
-        _bias(population, gate, "gate"),
+        _bias(choices, population, unit),
+        _bias(choices, population, gate, "gate"),
         gate_value,
         gate_shift,
         value,
@@ -133,6 +136,8 @@ def _norm(choices: Choices, population: RealPopulation, model: Normed, coding: C
     unit = _unit(choices, population)
     # sums stay below REACH units, so the largest unit of a group decides what an aligned one is worth
     aligned = float(unit.max()) * REACH / (1 << ALIGNED_BITS)
+    # sums that are tiny beside epsilon need no finer unit: epsilon itself takes 40 bits at most
+    aligned = max(aligned, math.sqrt(model.epsilon) * 2.0**-19)
     value, shift = multiplier(population.name, unit / aligned)
     along = (1,) * model.axis + (-1,) + (1,) * (len(model.view) - model.axis - 1)
 
@@ -141,7 +146,7 @@ def _norm(choices: Choices, population: RealPopulation, model: Normed, coding: C
 
     gain = spread(model.gain) / coding.scale / ONE
     offset = spread(model.offset) / coding.scale
-    size = np.maximum(np.maximum(np.abs(gain), np.abs(offset) / (1 << 40)), 2.0**-MAX_SHIFT)
+    size = np.maximum(np.maximum(np.abs(gain), np.abs(offset) / (1 << 24)), 2.0**-MAX_SHIFT)
     _, exponent = np.frexp(size)
     gain_shift = np.clip(MULTIPLIER_BITS - exponent, 0, MAX_SHIFT).astype(np.int64)
     if np.abs(gain).max() >= 1 << MULTIPLIER_BITS:
@@ -155,7 +160,7 @@ def _norm(choices: Choices, population: RealPopulation, model: Normed, coding: C
         model.view,
         model.axis,
         max(1, round(model.epsilon / aligned**2)),
-        _bias(population, unit),
+        _bias(choices, population, unit),
         value,
         shift,
         parameter(np.ldexp(gain, gain_shift)),

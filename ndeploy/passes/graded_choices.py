@@ -11,8 +11,8 @@ from ndeploy.passes.graded_units import port_units
 from ndeploy.passes.inputs import input_coding
 from ndeploy.quantizer import Choices, InputCoding, Request
 
-ACTIVATION_BITS = 12
-STATIC_BITS = 8
+ACTIVATION_BITS = 16
+STATIC_BITS = 12
 """Payload of what is computed once a sample (backbones, keys, values) and of softmax."""
 READOUT_BITS = 16
 HEADROOM = 1.0

@@ -12,7 +12,7 @@ from ndeploy.errors import RefusedError
 from ndeploy.ir import program as ir
 from ndeploy.ir.lowered import GRADED, FloatArray, Lowered, Or, RealConv, RealDense, RealProjection, RealSynapses
 from ndeploy.neurons import Neuron
-from ndeploy.passes.along import columns
+from ndeploy.passes.along import by_row, columns
 from ndeploy.passes.graded_units import port_key
 from ndeploy.passes.schedule import Schedule
 from ndeploy.quantizer import Choices
@@ -35,16 +35,6 @@ def mantissas(weight: FloatArray, per_unit: FloatArray, bits: int, name: str) ->
             help="the units of a loop did not settle; raise --bits, or rescale the layers of the loop",
         )
     return np.clip(np.rint(value), -top, top).astype(np.int16)
-
-
-def rows(synapses: RealSynapses, value: FloatArray, shape: tuple[int, ...]) -> FloatArray:
-    """`value` (broadcasting to the target's shape) laid along the weight: per row, channel or synapse."""
-    full = np.broadcast_to(value, shape).reshape(-1)
-    if isinstance(synapses, RealDense):
-        return full[:, None]
-    if isinstance(synapses, RealConv):
-        return full.reshape(synapses.weight.shape[0], -1)[:, 0][:, None, None, None]
-    return full[synapses.target]
 
 
 def layout(synapses: RealSynapses, weight: npt.NDArray[np.int16]) -> Synapses:
@@ -99,12 +89,12 @@ def integer_projection(
         weight = choices.weights[p.name]
         bits = choices.bits[p.name]
     elif p.unit:
-        value = rows(p.synapses, unit, target.shape)
+        value = by_row(p.synapses, unit, target.shape)
         weight = np.rint(p.synapses.weight * source / value).astype(np.int16)
         bits = max(2, int(np.abs(weight).max()).bit_length() + 1)
     else:
         bits = choices.bits[p.name]
-        weight = mantissas(p.synapses.weight * source, rows(p.synapses, unit, target.shape), bits, p.name)
+        weight = mantissas(p.synapses.weight * source, by_row(p.synapses, unit, target.shape), bits, p.name)
     return ir.Projection(
         synapses=layout(p.synapses, weight),
         weight_bits=bits,

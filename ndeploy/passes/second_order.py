@@ -1,0 +1,128 @@
+"""Weights of graded populations rounded by what their neurons' sums lose, and biases that take up the mean of it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from ndeploy.ir.lowered import FloatArray, Lowered, RealConv, RealPopulation, RealProjection
+from ndeploy.moments import Moments
+from ndeploy.passes.along import by_row, columns
+from ndeploy.passes.codings import top
+from ndeploy.passes.graded_units import port_key, weighted_ports
+from ndeploy.passes.rounding import mean_square, round_together
+from ndeploy.quantizer import Choices
+
+STRETCHES = tuple(2.0 ** (i / 12) for i in range(12))
+"""How much coarser a row's unit may get where its weights then lie nearer to whole numbers."""
+SMALL = 1 << 18
+"""Weights of a port for which every stretch is tried: beyond, one costs seconds and gains little."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Block:
+    """Rows of a port that see the same messages: weight in units of the step, moments of messages times the step."""
+
+    weight: FloatArray
+    mean: FloatArray
+    covariance: FloatArray
+    limit: FloatArray
+
+
+def second_order(lowered: Lowered, choices: Choices, moments: Mapping[str, Moments]) -> Choices:
+    """The choices with mantissas, row units and bias corrections for every port whose moments are known."""
+    weights: dict[str, npt.NDArray[np.int16]] = dict(choices.weights)
+    unit, bias = dict(choices.unit), dict(choices.bias)
+    for population in lowered.populations:
+        for port in weighted_ports(population):
+            key = port_key(population.name, port)
+            into = [p for p in lowered.into(population.name) if p.port == port]
+            if key not in moments or any(p.unit for p in into):
+                continue  # sums of weighted deltas share their unit with the port
+            found, stretch, correction = _port(lowered, choices, population, key, moments[key])
+            weights |= found
+            full = np.broadcast_to(choices.unit[key], population.shape)
+            unit[key] = full * stretch.reshape(full.shape)
+            bias[key] = correction.reshape(population.shape)
+    return replace(choices, weights=weights, unit=unit, bias=bias)
+
+
+def _port(
+    lowered: Lowered, choices: Choices, population: RealPopulation, key: str, moments: Moments
+) -> tuple[dict[str, npt.NDArray[np.int16]], FloatArray, FloatArray]:
+    """(mantissas by projection, stretch of the unit by neuron, what to add to the bias by neuron)."""
+    into = [next(p for p in lowered.projections if p.name == name) for name in moments.projections]
+    real = [_in_steps(lowered, choices, population, key, p) for p in into]
+    groups = len(moments.mean)
+    size = math.prod(population.shape)
+    steps = np.concatenate([_message_steps(lowered, choices, p, groups) for p in into], axis=1)
+    limit = np.concatenate(
+        [np.full(w.shape[-1], top(choices.bits[p.name], True)) for p, w in zip(into, real, strict=True)]
+    )
+    weight = np.concatenate(real, axis=2)
+    rounded, stretch = np.empty_like(weight), np.ones(weight.shape[:2])
+    error = np.empty(weight.shape[:2])
+    for g in range(groups):
+        covariance = moments.covariance[g] * steps[g][:, None] * steps[g][None, :]
+        rounded[g], stretch[g] = _best(weight[g], covariance, limit.astype(np.float64), weight.size <= SMALL)
+        lost = weight[g] - rounded[g] * stretch[g][:, None]
+        error[g] = lost @ (moments.mean[g] * steps[g])
+    mantissas: dict[str, npt.NDArray[np.int16]] = {}
+    first = 0
+    for p, w in zip(into, real, strict=True):
+        part = rounded[:, :, first : first + w.shape[2]]
+        mantissas[p.name] = part.reshape(p.synapses.weight.shape).astype(np.int16)
+        first += w.shape[2]
+    unit = np.broadcast_to(choices.unit[key], population.shape).reshape(-1)
+    per_neuron = size // (error.size)
+    return (
+        mantissas,
+        np.repeat(stretch.reshape(-1), per_neuron),
+        np.repeat(error.reshape(-1), per_neuron) * unit,
+    )
+
+
+def _in_steps(
+    lowered: Lowered, choices: Choices, population: RealPopulation, key: str, p: RealProjection
+) -> FloatArray:
+    """Weights in units of their mantissas, (groups, rows, columns)."""
+    scale = _source_scale(choices, p.source)
+    weight = p.synapses.weight * columns(p.synapses, scale, lowered.population(p.source).shape)
+    step = np.asarray(choices.unit[key] * 2.0 ** choices.own_exponent.get(p.name, 0))
+    weight = weight / by_row(p.synapses, step, population.shape)
+    groups = p.synapses.groups if isinstance(p.synapses, RealConv) else 1
+    return np.asarray(weight.reshape(groups, weight.shape[0] // groups, -1))
+
+
+def _source_scale(choices: Choices, name: str) -> FloatArray:
+    if name in choices.message:
+        return choices.message[name].scale
+    return np.asarray(choices.inputs[name].scale if name in choices.inputs else 1.0)
+
+
+def _message_steps(lowered: Lowered, choices: Choices, p: RealProjection, groups: int) -> FloatArray:
+    """What turns a real value into messages times 2^exponent, what a mantissa of one makes of it: (groups, columns)."""
+    shape = lowered.population(p.source).shape
+    scale = np.broadcast_to(_source_scale(choices, p.source), shape).reshape(-1)
+    step = 2.0 ** choices.own_exponent.get(p.name, 0) / scale
+    if isinstance(p.synapses, RealConv) and p.synapses.weight.shape[2:] == (1, 1):
+        step = step.reshape(p.synapses.in_shape[0], -1)[:, 0]
+    return np.asarray(step.reshape(groups, -1))
+
+
+def _best(weight: FloatArray, covariance: FloatArray, limit: FloatArray, search: bool) -> tuple[FloatArray, FloatArray]:
+    """Mantissas and stretch of every row, of the stretches tried the one that loses least."""
+    best, stretch = round_together(weight, covariance, -limit, limit), np.ones(len(weight))
+    least = mean_square(weight - best, covariance)
+    for factor in STRETCHES[1:] if search else ():
+        tried = round_together(weight / factor, covariance, -limit, limit)
+        error = mean_square(weight - tried * factor, covariance)
+        better = error < least
+        best = np.where(better[:, None], tried, best)
+        stretch = np.where(better, factor, stretch)
+        least = np.where(better, error, least)
+    return best, stretch
