@@ -3,8 +3,8 @@
     python benchmarks/ctm.py [FIXTURES] [--models parity digits sort] [--json]
 
 FIXTURES holds a folder for each model with checkpoint.pt, calibration.npz, eval.npz and reference.npz. The float model
-is checked against reference.npz before it is timed. Times are the shortest of several, the runners taken in turns so that
-all of them meet the same machine; ratios of one run mean more than times of several.
+is checked against the reference before it is timed. Times are the shortest of several, the runners taken in turns so
+that all of them meet the same machine; ratios of one run mean more than times of several.
 """
 
 from __future__ import annotations

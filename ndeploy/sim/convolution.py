@@ -15,7 +15,8 @@ Rows = npt.NDArray[Any]
 class Int8Conv:
     """oneDNN's uint8 x int8 convolution with float32 results, exact while every sum is below 2^24.
 
-    Messages must lie in 0 .. 127 (machines without VNNI add pairs of products in 16 bits) and weights in int8.
+    Messages must lie in 0 .. 127 (machines without VNNI add pairs of products in 16 bits; the others take 0 .. 255 as
+    uint8) and weights in int8.
     """
 
     def __init__(self, conv: Conv) -> None:
@@ -98,6 +99,50 @@ class BlockedConv:
             images = rows.view(wide).reshape(len(rows), h, w // side, -1)
             blocks_of_pixels(images, self.first, side, blocks.view(wide).reshape(len(rows), *self.blocks, side, -1))
         return self.plain.apply(blocks.reshape(len(rows), -1))
+
+
+class FloatConv:
+    """torch's float32 convolution of integers, exact while every sum of magnitudes is below 2^24."""
+
+    def __init__(self, conv: Conv) -> None:
+        import torch
+
+        self.torch = torch
+        self.conv = conv
+        self.weight = torch.from_numpy(conv.weight.astype(np.float32)).to(memory_format=torch.channels_last)
+
+    def apply(self, rows: Rows) -> Rows:
+        """(R, H * W * C) messages to (R, H_out * W_out * C_out) float32."""
+        conv = self.conv
+        c, h, w = conv.in_shape
+        x = self.torch.from_numpy(rows.astype(np.float32)).view(-1, h, w, c).permute(0, 3, 1, 2)
+        y = self.torch.conv2d(x, self.weight, None, conv.stride, conv.padding, conv.dilation, conv.groups)
+        flat: Rows = y.permute(0, 2, 3, 1).reshape(len(rows), conv.n_out).numpy()
+        return flat
+
+
+class ChannelConv:
+    """A convolution in which every channel has a kernel of its own (pooling)."""
+
+    def __init__(self, conv: Conv) -> None:
+        self.conv = conv
+        self.weight = np.ascontiguousarray(conv.weight[:, 0].transpose(1, 2, 0)).astype(np.int32)
+
+    @staticmethod
+    def suits(conv: Conv) -> bool:
+        """One output channel for each input channel, and more of them than one."""
+        return 1 < conv.groups == conv.in_shape[0] == conv.weight.shape[0]
+
+    def apply(self, rows: Rows, dtype: type[np.signedinteger[Any]]) -> Rows:
+        """(R, H * W * C) messages to (R, H_out * W_out * C_out) sums of that type."""
+        from ndeploy.sim.kernels_events import channel_conv
+
+        _, height, width = self.conv.in_shape
+        _, out_height, out_width = self.conv.out_shape
+        sums = np.zeros((len(rows), self.conv.n_out), dtype=dtype)
+        geometry = self.conv.stride, self.conv.padding, self.conv.dilation
+        channel_conv(rows, height, width, out_height, out_width, *geometry, self.weight, sums)
+        return sums
 
 
 class EventConv:

@@ -103,6 +103,30 @@ def blocks_of_pixels(images, first, per_block, blocks):
 
 
 @numba.njit(nogil=True, cache=True)
+def channel_conv(messages, height, width, out_height, out_width, stride, padding, dilation, weight, sums):
+    """sums (R, H_out * W_out * C) += a kernel of its own for each channel, channels last; weight (kh, kw, C)."""
+    kernel_h, kernel_w, channels = weight.shape
+    for r in range(messages.shape[0]):
+        for y in range(out_height):
+            for i in range(kernel_h):
+                row = y * stride[0] - padding[0] + i * dilation[0]
+                if row < 0 or row >= height:
+                    continue
+                for x in range(out_width):
+                    base = (y * out_width + x) * channels
+                    into = sums[r, base : base + channels]
+                    for j in range(kernel_w):
+                        col = x * stride[1] - padding[1] + j * dilation[1]
+                        if col < 0 or col >= width:
+                            continue
+                        first = (row * width + col) * channels
+                        have = messages[r, first : first + channels]
+                        taps = weight[i, j]
+                        for c in range(channels):
+                            into[c] += taps[c] * have[c]
+
+
+@numba.njit(nogil=True, cache=True)
 def scatter_conv(messages, height, width, groups, out_height, out_width, stride, padding, dilation, weight, sums):
     """sums (R, H_out * W_out * C_out) += convolution of messages (R, H * W * C), channels last.
 

@@ -15,7 +15,8 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Machine:
-    """int8_matmul, int8_conv: whether torch's are there and exact at the extremes. The rest in operations a second
+    """int8_matmul, int8_conv: whether torch's are there and exact at the extremes; conv_top: the largest message that
+    int8_conv takes. The rest in operations a second
     (a multiply-accumulate is one): int8 and float32 matrix products, synapses of the event-driven row sum."""
 
     int8_matmul: bool
@@ -23,6 +24,7 @@ class Machine:
     int8_rate: float
     float_rate: float
     event_rate: float
+    conv_top: int = 127
 
 
 def best_seconds(work: Callable[[], object], repeats: int = 5) -> float:
@@ -54,7 +56,9 @@ def machine() -> Machine:
     int8_rate = work / best_seconds(lambda: torch._int_mm(a, b)) if int8_matmul else 1.0
     af, bf = a.float(), b.float()
     float_rate = work / best_seconds(lambda: af @ bf)
-    return Machine(int8_matmul, _int8_conv_is_exact(), int8_rate, float_rate, _event_rate(rng))
+    conv_top = 255 if _int8_conv_is_exact(255) else 127
+    exact_conv = conv_top == 255 or _int8_conv_is_exact(127)
+    return Machine(int8_matmul, exact_conv, int8_rate, float_rate, _event_rate(rng), conv_top)
 
 
 def _event_rate(rng: np.random.Generator) -> float:
@@ -66,13 +70,13 @@ def _event_rate(rng: np.random.Generator) -> float:
     return float(messages.sum() * 256 / best_seconds(lambda: gather_rows(messages, weight, sums)))
 
 
-def _int8_conv_is_exact() -> bool:
+def _int8_conv_is_exact(top: int) -> bool:
     from ndeploy.sim.convolution import Int8Conv
     from ndeploy.synapses import Conv
 
     weight = np.full((16, 32, 3, 3), 127, dtype=np.int16)
     weight[::2] = -128
-    rows = np.full((2, 6 * 6 * 32), 127, dtype=np.int8)
+    rows = np.full((2, 6 * 6 * 32), top, dtype=np.uint8)
     rows[1, ::3] = 1
     try:
         found = Int8Conv(Conv(weight, (32, 6, 6), padding=(1, 1))).apply(rows)

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ndeploy.sim.convolution import BlockedConv, EventConv, Int8Conv
+from ndeploy.sim.convolution import BlockedConv, ChannelConv, EventConv, FloatConv, Int8Conv
 from ndeploy.sim.layout import convert, order
 from ndeploy.sim.machine import machine
 from ndeploy.synapses import Conv, Dense, Sparse, Synapses
@@ -222,8 +222,8 @@ class ConvOperator(Operator):
         if not (self.narrow and self.trusted and machine().int8_conv and 1 <= self.largest < FLOAT32_EXACT):
             return False
         rng = np.random.default_rng(0)
-        top = min(127, (FLOAT32_EXACT - 1) // self.largest)
-        rows = rng.integers(0, top + 1, size=(8, self.conv.n_in)).astype(np.int8)
+        top = min(machine().conv_top, (FLOAT32_EXACT - 1) // self.largest)
+        rows = rng.integers(0, top + 1, size=(8, self.conv.n_in)).astype(np.uint8)
         rows[rng.random(rows.shape) < 0.6] = 0
         last = convert(rows, 1, self.conv.in_shape[0])
         expected = self.events.apply(last, np.int64)
@@ -234,12 +234,27 @@ class ConvOperator(Operator):
         return np.array_equal(self.blocked.apply(rows if self.blocked.planes else last), expected)
 
     @cached_property
-    def events(self) -> EventConv:
-        return EventConv(self.conv)
+    def float_proved(self) -> bool:
+        """Whether torch's float32 convolution is exact on random messages of either sign at the largest magnitude."""
+        rng = np.random.default_rng(1)
+        top = min(2**16, (FLOAT32_EXACT - 1) // max(1, self.largest))
+        rows = rng.integers(-top, top + 1, size=(4, self.conv.n_in)).astype(np.int32)
+        return np.array_equal(self.float32.apply(rows), self.events.apply(rows, np.int64))
+
+    @cached_property
+    def float32(self) -> FloatConv:
+        return FloatConv(self.conv)
+
+    @cached_property
+    def events(self) -> EventConv | ChannelConv:
+        return ChannelConv(self.conv) if ChannelConv.suits(self.conv) else EventConv(self.conv)
 
     def apply(self, rows: Rows, sent: Sent) -> Rows:
-        dense = sent.density >= CONV_EVENTS and self.proved
-        single = rows.dtype == np.int8 and sent.low >= 0 and self.reach(sent.high) < FLOAT32_EXACT
+        dense = sent.density >= CONV_EVENTS and not ChannelConv.suits(self.conv) and self.proved
+        fits = self.reach(sent.top) < FLOAT32_EXACT
+        single = dense and fits and sent.low >= 0 and sent.high <= machine().conv_top
+        if single and rows.dtype.itemsize > 1:
+            rows = rows.astype(np.uint8)
         if dense and single and self.blocked is not None:
             return convert(self.blocked.apply(rows), self.conv.out_shape[0], self.target_layout)
         rows = convert(rows, self.source_layout, self.conv.in_shape[0])
@@ -248,6 +263,8 @@ class ConvOperator(Operator):
             sums = self.events.apply(rows, dtype)
         elif single:
             sums = self.int8.apply(rows)
+        elif fits and self.float_proved:
+            sums = self.float32.apply(rows)
         else:
             sums = self._digits(rows, sent, dtype)
         return convert(sums, self.conv.out_shape[0], self.target_layout)
