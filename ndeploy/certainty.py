@@ -20,6 +20,9 @@ RESOLUTION = 2.0**-24
 second tick on would answer at whichever tick has the last 1e-9: on the fixture the tick would be the reference's in
 30 % of samples instead of 98 %."""
 
+FLOOR = -1000.0
+"""Logits this far below the largest have no probability in float64."""
+
 FloatArray = npt.NDArray[np.float64]
 
 
@@ -40,8 +43,10 @@ def certainties(output: npt.NDArray[Any], answer: tuple[int, ...] = (), scale: f
     read = answers(output, answer)
     if read.shape[-1] == 1:
         return np.ones(read.shape[:2])
-    logits = np.sort(read.astype(np.float64) * scale, axis=-1)
-    below = logits - logits[..., -1:]  # <= 0: exp cannot overflow, and the sum is at least 1
+    logits = np.sort(read.astype(np.float64), axis=-1)
+    # <= 0: exp cannot overflow, and the sum is at least 1; beyond the floor exp is 0, whatever the scale
+    with np.errstate(over="ignore"):
+        below = np.maximum((logits - logits[..., -1:]) * scale, FLOOR)
     weights = np.exp(below)
     total = weights.sum(axis=-1)
     # -sum p log p with p = weights / total

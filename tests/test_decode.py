@@ -106,7 +106,7 @@ def test_certainty_is_the_papers():
     assert both == pytest.approx((0 + 1 + (q * np.log(q)).sum() / np.log(2)) / 2, abs=1e-7)
 
 
-@pytest.mark.parametrize("scale", [1e-300, 1.0, 1e300])
+@pytest.mark.parametrize("scale", [1e-300, 1.0, 1e300, 1e308])
 def test_certainty_of_any_output_lies_between_0_and_1(scale):
     output = np.random.default_rng(0).integers(-(1 << 23), 1 << 23, (50, 4, 6))
     output[0] = 0
