@@ -127,14 +127,15 @@ class _Facts:
     def __init__(self, options: Options) -> None:
         self.options = options
         self.record: dict[str, dict[str, Any]] = {}
+        """Notes that are no settings."""
 
     def agree(self, key: str, value: Any, *names: str, alike: Sequence[Any] = ()) -> None:
         """Note a fact of the weights. names: other names in args; alike: values that mean the same.
 
         Raises UsageError ND209 where --set, sidecar or args say something else.
         """
-        self.record[key] = {"value": value, "from": "weights"}
-        for where, name, said in self.options.said(key, *names):
+        stated = self.options.settings.get(key, type(value), value, "weights")
+        for where, name, said in (("--set", key, stated), *self.options.said(key, *names)):
             same = str(said).lower() == str(value).lower() or (not isinstance(value, str) and _number(said) == value)
             if not same and said not in alike:
                 raise UsageError(

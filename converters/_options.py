@@ -85,11 +85,7 @@ class Options:
         return None, ""
 
     def said(self, *names: str) -> Iterator[tuple[str, str, Any]]:
-        """(origin, name, value) of everything that --set, sidecar and args say under these names, None left out."""
-        for name in names:
-            value = self.settings.get(name, str, None)
-            if value is not None:
-                yield "--set", name, value
+        """(origin, name, value) of everything that sidecar and args say under these names, None left out."""
         for where, values in self._sources:
             for name in names:
                 if values.get(name) is not None:

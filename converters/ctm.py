@@ -13,7 +13,6 @@ temperatures, positional embeddings and the parity embedding are folded into the
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -73,8 +72,6 @@ def load(path: Path, contents: Contents, settings: Settings) -> net.Network:
         entry = _tokens(graph, weights, config)
     _ctm_core.build(graph, weights, config, entry)
     weights.left(DEAD)
-    record: dict[str, dict[str, Any]] = {k: v for k, v in settings.record.items() if v["value"] is not None}
-    record.update(config.record)
     return net.Network(
         name=path.name.split(".", 1)[0],
         nodes=graph.nodes,
@@ -82,7 +79,7 @@ def load(path: Path, contents: Contents, settings: Settings) -> net.Network:
         steps=config.iterations,
         decode="ctc" if config.task == "sort" else "most-certain",
         answer=config.answer,
-        settings=record,
+        settings={**settings.record, **config.record},
         family=NAME,
     )
 

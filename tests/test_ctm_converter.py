@@ -104,6 +104,8 @@ def test_fixture_as_a_network(name: str) -> None:
     assert network.decode == ("ctc" if name == "sort" else "most-certain")
     assert network.answer == ((9, 2) if name == "parity" else ())
     assert network.settings["iterations"]["from"] == "args"
+    assert network.settings["d_model"] == {"value": 128, "from": "weights"}
+    assert all(said["value"] is not None for said in network.settings.values())
     if name == "sort":
         assert network.settings["decay_out_clamped_below"]["value"] == int((state["decay_params_out"] < 0).sum())
 

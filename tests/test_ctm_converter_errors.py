@@ -106,7 +106,7 @@ def test_settings_and_sidecars_that_contradict_the_weights(tmp_path: Path) -> No
     path = tmp_path / "m.pt"
     tiny_ctm.write(path)
     _refused(path, "ND209", "--set", "d_model is 99", "12", d_model="99")
-    ctm.load(path, Contents(path), Settings({"d_model": "12", "deep_memory": "true"}))
+    ctm.load(path, Contents(path), Settings({"d_model": "12", "deep_nlms": "true"}))
     (tmp_path / "m.json").write_text(json.dumps({"memory_length": 7}))
     _refused(path, "ND209", "sidecar", "memory_length is 7", "4")
 
