@@ -9,6 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from ndeploy.sim.blueprint import MemberPlan, PortPlan, ProductTerm
+from ndeploy.sim.graded import Bound, GradedEvaluator, RegisterEvaluator
+from ndeploy.sim.kernels_graded import count_register, count_rows
+from ndeploy.sim.kernels_step import add_latched
 from ndeploy.sim.terms import Workspace, add_shifted
 
 if TYPE_CHECKING:
@@ -50,11 +53,12 @@ class Port:
             return None
         product = x.link.product
         values = self.run.messages[product.right if x.latched.static_right else product.left].latched(0)
-        return x.latched.prepare(values).astype(np.int64 if values.dtype == np.int64 else np.int32)
+        small = x.reach is not None and x.reach < 2**31
+        return x.latched.prepare(values).astype(np.int32 if small else np.int64)
 
-    def collect(self, step: int) -> None:
-        """Bring `sums` to this model step."""
-        sums = self.sums
+    def collect(self, step: int, into: Array | None = None) -> None:
+        """Bring `sums`, or other rows, to this model step."""
+        sums = self.sums if into is None else into
         empty = True
         if self.outside is not None:
             np.copyto(sums, self.outside[:, step])
@@ -70,22 +74,20 @@ class Port:
             empty = False
         for x, static in self.products:
             if step >= x.link.lag:
-                self._multiply(x, static, step - x.link.lag, empty)
+                self._multiply(x, static, step - x.link.lag, sums, empty)
                 empty = False
         if empty:
             sums.fill(0)
 
-    def _multiply(self, x: ProductTerm, static: Array | None, step: int, first: bool) -> None:
-        from ndeploy.sim.kernels_step import add_latched
-
+    def _multiply(self, x: ProductTerm, static: Array | None, step: int, sums: Array, first: bool) -> None:
         product = x.link.product
         if x.latched is not None and static is not None:
             moving = self.run.messages[product.left if x.latched.static_right else product.right].latched(step)
-            add_latched(moving, static, product.exponent, self.sums, first)
+            add_latched(moving, static, product.exponent, sums, first)
             return
         left, right = (self.run.messages[name].latched(step) for name in (product.left, product.right))
         contraction = self.run.chunk.plan.contractions[product.name]
-        add_shifted(contraction.apply(left, right, x.reach), 0, self.sums, first)
+        add_shifted(contraction.apply(left, right, x.reach), 0, sums, first)
 
 
 class Stepper:
@@ -96,7 +98,6 @@ class Stepper:
         self.samples = chunk.samples
         self.space = Workspace(self.samples)
         self.messages: dict[str, Messages] = {}
-        self.columns: dict[str, Array] = {}
         for m in members:
             self._allocate(m)
         for m in members:
@@ -113,45 +114,86 @@ class Stepper:
         rows = updates if f"spikes/{name}" in self.chunk.wanted else min(updates, m.steps_kept)
         values = np.empty((rows, self.samples, m.population.size), dtype=m.dtype)
         self.messages[name] = Messages(values, updates)
-        self.columns[name] = np.zeros((self.samples, m.population.size), dtype=np.int32)
 
     def run(self) -> None:
         """Every model step, then what the members sent is made available."""
-        from ndeploy.sim.kernels_graded import count_rows
-
-        members = []
-        for m in self.members:
-            name = m.population.name
-            updates = self.chunk.updates(name)
-            ports = [Port(x, self, m.population.size, self._known(m, x, updates)) for x in m.ports]
-            sums = {port.plan.port: (port.tile, 0) for port in ports}
-            state = m.evaluator.begin(self.samples)
-            traces = self.chunk.trace_arrays(m.population, m.evaluator)
-            members.append((m, updates, ports, sums, state, traces, self.messages[name], self.columns[name]))
-        events: dict[str, dict[str, int]] = {m.population.name: {} for m in self.members}
+        members = [Member(self, m) for m in self.members]
         for step in range(self.chunk.steps):
-            for m, updates, ports, sums, state, traces, messages, columns in members:
-                if step >= updates:
-                    continue
-                for port in ports:
-                    port.collect(step)
-                row = messages.values[step % messages.rows]
-                views = {name: np.empty((self.samples, 1, row.shape[1]), dtype=x.dtype) for name, x in traces.items()}
-                found = m.evaluator.advance(state, sums, row[:, None], views)
-                for name, view in views.items():
-                    traces[name][:, step : step + 1] = view
-                count_rows(row, columns)
-                _note(events[m.population.name], found)
-        for m, _, _, _, _, traces, messages, columns in members:
-            self.chunk.note_overflow(m.population, events[m.population.name])
-            values = messages.values.swapaxes(0, 1)
-            self.chunk.send(m.population, values, m.low, m.high, columns, traces)
+            for member in members:
+                if step < member.updates:
+                    member.update(step)
+        for member in members:
+            population = member.plan.population
+            self.chunk.note_overflow(population, member.counted())
+            values = member.messages.values.swapaxes(0, 1)
+            plan = member.plan
+            self.chunk.send(population, values, plan.low, plan.high, member.columns, member.traces)
 
-    def _known(self, m: MemberPlan, port: PortPlan, updates: int) -> Array | None:
+    def known(self, m: MemberPlan, port: PortPlan, updates: int) -> Array | None:
         """What comes from outside, for every step, (B, T, N)."""
         if not any(port.outside):
             return None
         return self.chunk.whole(port.outside, port.bound, m.population.size, updates)
+
+
+class Member:
+    """A population in one run: its ports, state and messages."""
+
+    def __init__(self, run: Stepper, plan: MemberPlan) -> None:
+        population = plan.population
+        self.plan, self.samples, self.size = plan, run.samples, population.size
+        self.updates = run.chunk.updates(population.name)
+        self.ports = [Port(x, run, self.size, run.known(plan, x, self.updates)) for x in plan.ports]
+        self.tiles = {port.plan.port: (port.tile, 0) for port in self.ports}
+        self.state = plan.evaluator.begin(run.samples)
+        self.traces = run.chunk.trace_arrays(population, plan.evaluator)
+        self.messages = run.messages[population.name]
+        self.columns = np.zeros((run.samples, self.size), dtype=np.int32)
+        self.events: dict[str, int] = {}
+        self.bound: Bound | None = None
+        self.update = self._update
+        if self.traces:
+            return
+        if isinstance(plan.evaluator, RegisterEvaluator) and plan.dtype == plan.ports[0].dtype:
+            self.update = self._pass_on
+        elif isinstance(plan.evaluator, GradedEvaluator):
+            self.bound = plan.evaluator.bind(self.state, {port.plan.port: port.sums for port in self.ports})
+            if self.bound is not None:
+                self.kernel = self.bound[0]
+                self.update = self._call
+
+    def counted(self) -> dict[str, int]:
+        """How often values left their widths, by event."""
+        return self.events if self.bound is None else self.bound[1]()
+
+    def _call(self, step: int) -> None:
+        """One call of a kernel."""
+        for port in self.ports:
+            port.collect(step)
+        row = self.messages.values[step % self.messages.rows]
+        self.kernel(row)
+        count_rows(row, self.columns)
+
+    def _pass_on(self, step: int) -> None:
+        """A register: its sums are its messages."""
+        row = self.messages.values[step % self.messages.rows]
+        self.ports[0].collect(step, row)
+        if step == 0:
+            row += self.state["held"]
+        message = self.plan.population.neuron.message
+        outside = count_register(row, message.low, message.high, self.columns)
+        _note(self.events, {"payload-overflow": outside})
+
+    def _update(self, step: int) -> None:
+        """Any neuron, by its evaluator."""
+        for port in self.ports:
+            port.collect(step)
+        row = self.messages.values[step % self.messages.rows]
+        views = {name: np.empty((self.samples, 1, self.size), dtype=x.dtype) for name, x in self.traces.items()}
+        _note(self.events, self.plan.evaluator.advance(self.state, self.tiles, row[:, None], views))
+        for name, view in views.items():
+            self.traces[name][:, step : step + 1] = view
+        count_rows(row, self.columns)
 
 
 def _note(events: dict[str, int], found: Mapping[str, int]) -> None:

@@ -43,13 +43,14 @@ class FanOut:
         """counts (B, N), totals (B,) of messages that are not zero; synapses visited, (B,)."""
         if self.uniform is not None:
             return totals * self.uniform
-        visits: IntArray = counts.astype(np.int64) @ self.fan
+        # in float64, whose products are fast, and exact below 2^53
+        visits: IntArray = (counts.astype(np.float64) @ self.fan.astype(np.float64)).astype(np.int64)
         return visits
 
 
 def add_counts(values: Array, counts: Array, compiled: bool) -> None:
     """Add to counts (B, N) how many of the messages (B, T, N) are not zero."""
-    if compiled and values.dtype == np.int8 and values.flags.c_contiguous:
+    if compiled and values.flags.c_contiguous:
         from ndeploy.sim.kernels_neuron import count_messages
 
         count_messages(values, counts)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from ndeploy.sim.evaluators import Evaluator, Sums
 from ndeploy.sim.layout import order
 
 Array = npt.NDArray[Any]
+Bound = tuple[Callable[[Array], object], Callable[[], dict[str, int]]]
 ROOM = 2**61
 """No intermediate of a compiled update is larger."""
 NO_FLOOR = -(2**62)
@@ -66,6 +68,11 @@ class GradedEvaluator(Evaluator):
     def arrived(self, sums: Sums, port: str) -> Array:
         return whole(*sums[port], self.reach[port])
 
+    def bind(self, state: Mapping[str, Array], sums: Mapping[str, Array]) -> Bound | None:
+        """What brings rows of messages (B, N) from sums (B, N), int32 or int64, and what tells the events since; None
+        where a step has to go through `advance`. A step is then one call of a kernel."""
+        return None
+
     def counted(self, found: Array) -> dict[str, int]:
         return {name: int(n) for name, n in zip(self.events, found, strict=True)}
 
@@ -92,8 +99,14 @@ class AffineEvaluator(GradedEvaluator):
         from ndeploy.sim.kernels_graded import affine
 
         found = np.zeros(2, dtype=np.int64)
-        affine(self.arrived(sums, "in"), *self.parameters, *self.limits, rows(messages), found)
+        affine(self.arrived(sums, "in"), *self.parameters, *self.limits, found, rows(messages))
         return self.counted(found)
+
+    def bind(self, state: Mapping[str, Array], sums: Mapping[str, Array]) -> Bound:
+        from ndeploy.sim.kernels_graded import affine
+
+        found = np.zeros(2, dtype=np.int64)
+        return partial(affine, sums["in"], *self.parameters, *self.limits, found), partial(self.counted, found)
 
 
 class GateEvaluator(GradedEvaluator):
@@ -130,7 +143,17 @@ class GateEvaluator(GradedEvaluator):
         found = np.zeros(3, dtype=np.int64)
         a = self.arrived(sums, "in")
         g = a if self.gate_port == "in" else self.arrived(sums, self.gate_port)
-        gate(a, g, self.table, *self.parameters, *self.limits, rows(messages), found)
+        gate(a, g, self.table, *self.parameters, *self.limits, found, rows(messages))
+        return self.counted(found)
+
+    def bind(self, state: Mapping[str, Array], sums: Mapping[str, Array]) -> Bound:
+        from ndeploy.sim.kernels_graded import gate
+
+        found = np.zeros(3, dtype=np.int64)
+        own = self.table, *self.parameters, *self.limits, found
+        return partial(gate, sums["in"], sums[self.gate_port], *own), partial(self.counted, found)
+
+    def counted(self, found: Array) -> dict[str, int]:
         events = {"payload-saturated": int(found[0]), "input-overflow": int(found[1])}
         return events | {"gate-overflow": int(found[2])} if self.gate_port == "gate" else events
 
@@ -168,8 +191,17 @@ class LayerNormEvaluator(GradedEvaluator):
         if self.sizes is None:
             raise TypeError("this layout mixes the view's axes")
         found = np.zeros(3, dtype=np.int64)
-        layer_norm(self.arrived(sums, "in"), *self.sizes, *self.parameters, *self.limits, rows(messages), found)
+        layer_norm(self.arrived(sums, "in"), *self.sizes, *self.parameters, *self.limits, found, rows(messages))
         return self.counted(found)
+
+    def bind(self, state: Mapping[str, Array], sums: Mapping[str, Array]) -> Bound | None:
+        from ndeploy.sim.kernels_graded import layer_norm
+
+        if self.sizes is None:
+            return None
+        found = np.zeros(3, dtype=np.int64)
+        own = *self.sizes, *self.parameters, *self.limits, found
+        return partial(layer_norm, sums["in"], *own), partial(self.counted, found)
 
 
 class SoftmaxEvaluator(GradedEvaluator):
@@ -199,8 +231,15 @@ class SoftmaxEvaluator(GradedEvaluator):
 
         found = np.zeros(1, dtype=np.int64)
         n, high = self.neuron.view[-1], np.int64(self.neuron.message.high)
-        softmax(self.arrived(sums, "in"), n, self.table, *self.parameters, high, rows(messages), found)
+        softmax(self.arrived(sums, "in"), n, self.table, *self.parameters, high, found, rows(messages))
         return self.counted(found)
+
+    def bind(self, state: Mapping[str, Array], sums: Mapping[str, Array]) -> Bound:
+        from ndeploy.sim.kernels_graded import softmax
+
+        found = np.zeros(1, dtype=np.int64)
+        own = self.neuron.view[-1], self.table, *self.parameters, np.int64(self.neuron.message.high), found
+        return partial(softmax, sums["in"], *own), partial(self.counted, found)
 
 
 class SynchronyEvaluator(GradedEvaluator):

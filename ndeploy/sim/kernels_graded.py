@@ -43,7 +43,7 @@ def _rescale(x, multiplier, shift):
 
 
 @numba.njit(nogil=True, cache=True)
-def affine(sums, bias, multiplier, shift, low, high, floor, messages, events):
+def affine(sums, bias, multiplier, shift, low, high, floor, events, messages):
     """messages = rescale(sums + bias) within low .. high; events: below `floor` or above high, input beyond 24 bits."""
     for r in range(sums.shape[0]):
         a, out = sums[r], messages[r]
@@ -61,8 +61,8 @@ def affine(sums, bias, multiplier, shift, low, high, floor, messages, events):
 
 @numba.njit(nogil=True, cache=True)
 def gate(
-    sums, gates, table, bias, gate_bias, gate_multiplier, gate_shift, multiplier, shift, low, high, floor, messages,
-    events,
+    sums, gates, table, bias, gate_bias, gate_multiplier, gate_shift, multiplier, shift, low, high, floor, events,
+    messages,
 ):  # fmt: skip
     """messages = (sums + bias) sigmoid(gates + gate_bias), scaled; events: clipped, input and gate beyond 24 bits."""
     size = sums.shape[1]
@@ -136,7 +136,7 @@ def _normalise(a, x, bias, multiplier, shift, gain, offset, gain_shift, epsilon,
 
 @numba.njit(nogil=True, cache=True)
 def layer_norm(
-    sums, outer, n, inner, bias, multiplier, shift, gain, offset, gain_shift, epsilon, high, messages, events
+    sums, outer, n, inner, bias, multiplier, shift, gain, offset, gain_shift, epsilon, high, events, messages
 ):
     """Over the middle of rows viewed as (outer, n, inner); events: clipped, input beyond 24 bits, aligned beyond 20."""
     x = np.empty(n, dtype=np.int64)
@@ -160,7 +160,7 @@ def layer_norm(
 
 
 @numba.njit(nogil=True, cache=True)
-def softmax(sums, n, table, multiplier, shift, high, messages, events):
+def softmax(sums, n, table, multiplier, shift, high, events, messages):
     """Over each n neighbours of a row; events[0]: input beyond 24 bits."""
     x = np.empty(n, dtype=np.int64)
     for r in range(sums.shape[0]):
@@ -238,5 +238,19 @@ def register(sums, low, high, messages):
         for n in range(a.shape[0]):
             beyond += np.int32((a[n] < low) | (a[n] > high))
             out[n] = a[n]
+        outside += beyond
+    return outside
+
+
+@numba.njit(nogil=True, cache=True)
+def count_register(messages, low, high, columns):
+    """As count_rows; how many messages lie outside low .. high."""
+    outside = 0
+    for r in range(messages.shape[0]):
+        row, count = messages[r], columns[r]
+        beyond = np.int32(0)
+        for n in range(row.shape[0]):
+            beyond += np.int32((row[n] < low) | (row[n] > high))
+            count[n] += np.int32(row[n] != 0)
         outside += beyond
     return outside

@@ -181,7 +181,7 @@ def compare(sums, scale, threshold, messages):
 
 @numba.njit(nogil=True, cache=True)
 def count_messages(messages, counts):
-    """counts (B, N) int32 grow by how many of messages (B, T, N) int8 are not zero, over T."""
+    """counts (B, N) int32 grow by how many of messages (B, T, N) are not zero, over T."""
     samples, steps, size = messages.shape
     partial = np.empty(size, dtype=np.uint8)
     for b in range(samples):

@@ -117,19 +117,30 @@ def add_selected(messages, target, source, weight, exponent, into, first):
 
 @numba.njit(nogil=True, cache=True)
 def add_latched(left, right, exponent, into, first):
-    """Vectors times matrices that stay: left (R, P * C), right (R, P, C, F), into (R, P * F)."""
+    """Vectors times matrices that stay: left (R, P * C), right (R, P, C, F), into (R, P * F).
+
+    right's type holds every sum.
+    """
     samples, parts, common, free = right.shape
-    sums = np.empty(free, dtype=np.int64)
+    sums = np.empty(free, dtype=right.dtype)
     for r in range(samples):
         for p in range(parts):
             for f in range(free):
                 sums[f] = 0
-            for c in range(common):
-                m = _i8(left[r, p * common + c])
-                if m != 0:
-                    row = right[r, p, c]
-                    for f in range(free):
-                        sums[f] += m * row[f]
+            c = 0
+            while c + 4 <= common:
+                at = p * common + c
+                m0, m1, m2, m3 = left[r, at], left[r, at + 1], left[r, at + 2], left[r, at + 3]
+                w0, w1, w2, w3 = right[r, p, c], right[r, p, c + 1], right[r, p, c + 2], right[r, p, c + 3]
+                for f in range(free):
+                    sums[f] += m0 * w0[f] + m1 * w1[f] + m2 * w2[f] + m3 * w3[f]
+                c += 4
+            while c < common:
+                m0 = left[r, p * common + c]
+                w0 = right[r, p, c]
+                for f in range(free):
+                    sums[f] += m0 * w0[f]
+                c += 1
             out = into[r, p * free : (p + 1) * free]
             for f in range(free):
                 _store(out, f, sums[f] >> exponent, first)
