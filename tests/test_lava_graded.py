@@ -12,7 +12,7 @@ from ndeploy.targets._lava.plan import describe
 from ndeploy.targets._lava.session import Session
 
 from ndeploy.ir.program import Program
-from ndeploy.neurons import CubaLif, Delta, Input, Neuron, Relay, Sigma
+from ndeploy.neurons import CubaLif, Delta, Input, Neuron, ProductNeuron, Relay, Sigma
 from ndeploy.synapses import Dense
 
 pytestmark = needs_lava
@@ -123,3 +123,11 @@ def test_products_keep_what_was_sent_once(session: Session, realisation: str) ->
     context = result.traces["spikes/context"]
     assert context[:, 1:].any()
     assert result.counts.embedded_ops["attention"].min() > 0
+
+
+@pytest.mark.parametrize("neuron", [Relay(1, signed=False), ProductNeuron(1)])
+def test_what_one_declared_bit_does_not_clip_is_recorded_whole(session: Session, neuron: Neuron) -> None:
+    result = assert_equal_to_oracle(
+        session, chain(neuron, source=GRADED), random_messages(chain(neuron, source=GRADED))
+    )
+    assert result.traces["spikes/cell"].max() > 127

@@ -13,7 +13,7 @@ import numpy as np
 
 from ndeploy.fixed import IntArray
 from ndeploy.ir.program import Population, Program
-from ndeploy.neurons import CubaLi, CubaLif, TernaryLif
+from ndeploy.neurons import CubaLi, CubaLif, ProductNeuron, Relay, TernaryLif
 
 Wanted = Mapping[str, Sequence[str]]
 """What to record: by population "message" and names of state variables."""
@@ -24,7 +24,9 @@ Files = dict[tuple[str, str], IntArray]
 def _type(population: Population, variable: str) -> type:
     message = population.neuron.message
     if variable == "message":
-        return np.int8 if message.bits <= 1 and not message.signed else np.int64
+        # a relay or product of one declared bit may send more than it declares: it is not clipped
+        clipped = not isinstance(population.neuron, ProductNeuron | Relay)
+        return np.int8 if message.bits <= 1 and not message.signed and clipped else np.int64
     # u and v hold 24 bits
     return np.int32 if isinstance(population.neuron, CubaLif | CubaLi | TernaryLif) else np.int64
 
