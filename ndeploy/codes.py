@@ -113,7 +113,7 @@ CODES: dict[str, Code] = {
     ),
     "ND209": Code(
         "configuration contradicts the weights",
-        "A checkpoint's args, its sidecar file or --set state a size or kind that the shapes of the tensors contradict: "
+        "A checkpoint's args, its sidecar file or --set state what the shapes of the tensors contradict: "
         "one of the two belongs to another model.",
     ),
     "ND210": Code(

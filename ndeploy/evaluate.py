@@ -76,12 +76,15 @@ def accuracies(
 ) -> tuple[float | None, float | None]:
     """(accuracy, sequence accuracy) as `Evaluation` defines them.
 
-    A sequence that was read with "ctc" has no length of its own: it is cut, or padded with -1, to that of y.
+    A sequence that was read with "ctc" has no length of its own: it is cut, or padded with -1, to that of y;
+    one that goes on beyond y is wrong as a whole.
     Raises UsageError ND502 on unequal shapes.
     """
     if predictions is None or y is None:
         return None, None
+    longer: list[bool] | None = None
     if decode == "ctc" and y.ndim == 2:
+        longer = [bool(row.any()) for row in predictions[:, y.shape[1] :] >= 0]
         predictions = fitted(predictions, y.shape[1])
     if predictions.shape != y.shape:
         raise UsageError(
@@ -92,7 +95,10 @@ def accuracies(
     right = predictions == y
     if right.ndim == 1:
         return float(right.mean()), None
-    return float(right.mean()), float(right.reshape(len(right), -1).all(axis=1).mean())
+    whole = right.reshape(len(right), -1).all(axis=1)
+    if longer is not None:
+        whole &= ~np.array(longer)
+    return float(right.mean()), float(whole.mean())
 
 
 def join(results: list[RunResult]) -> RunResult:

@@ -18,6 +18,7 @@ from ndeploy.data import Data
 from ndeploy.ir.diagnostic import Diagnostic
 from ndeploy.ir.lowered import FloatArray, Lowered
 from ndeploy.ir.program import Program
+from ndeploy.neurons import Parameter
 from ndeploy.passes.schedule import Schedule
 from ndeploy.target import Target
 
@@ -75,7 +76,7 @@ class Choices:
     exponent: Mapping[str, int] = field(default_factory=dict)
     own_exponent: Mapping[str, int] = field(default_factory=dict)
     message: Mapping[str, Coding] = field(default_factory=dict)
-    thresholds: Mapping[str, int] = field(default_factory=dict)
+    thresholds: Mapping[str, Parameter] = field(default_factory=dict)
     bias: Mapping[str, FloatArray] = field(default_factory=dict)
 
 

@@ -71,7 +71,9 @@ def sum_by_row(synapses: RealSynapses, weight: FloatArray, shape: tuple[int, ...
         return np.asarray(weight.sum(axis=1).reshape(shape))
     if isinstance(synapses, RealConv):
         return _by_channel(weight.reshape(weight.shape[0], -1).sum(axis=1), shape)
-    return np.bincount(synapses.target, weights=weight, minlength=math.prod(shape)).reshape(shape)
+    rows = np.zeros(math.prod(shape))
+    np.add.at(rows, synapses.target, weight)
+    return rows.reshape(shape)
 
 
 def _by_channel(value: FloatArray, shape: tuple[int, ...]) -> FloatArray:

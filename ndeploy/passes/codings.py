@@ -34,6 +34,8 @@ from ndeploy.ir.lowered import (
 from ndeploy.passes.along import by_column, by_row, columns, largest_by_row
 from ndeploy.quantizer import Coding, InputCoding, Observed
 
+QUIET = 1e-3
+"""Least scale beside the population's largest: what calibration hardly moves is not made infinitely fine."""
 KEPT_BITS = 10
 """Bits of magnitude that a message keeps when its payload is lent to weights."""
 
@@ -108,12 +110,11 @@ class _Elements:
                 rows.append(self.first[name] + np.arange(label.size))
                 columns.append(hub + label)
                 hub += int(label.max()) + 1
-        for p in lowered.projections:
-            target = lowered.population(p.target)
-            if p.unit and p.source in self.first and passes_on(lowered, target):
-                source, end = selection(p.synapses)
-                rows.append(self.first[p.source] + source)
-                columns.append(self.first[p.target] + end)
+        for q in lowered.projections:
+            if q.unit and q.source in self.first and passes_on(lowered, lowered.population(q.target)):
+                source, end = selection(q.synapses)
+                rows.append(self.first[q.source] + source)
+                columns.append(self.first[q.target] + end)
         if rows:
             edges = np.concatenate(rows), np.concatenate(columns)
             graph = sp.coo_array((np.ones(edges[0].size), edges), shape=(hub, hub))
@@ -187,15 +188,14 @@ def message_codings(
         steps = top(width[p.name], is_signed)
         wide = 1.0 if isinstance(p.model, Softmaxed) else headroom
         np.maximum.at(scale, elements.of(p.name), magnitudes(p, observed) * wide / steps)
-    for p in lowered.projections:  # what is passed on from the host has the host's scale
-        target = lowered.population(p.target)
-        from_host = isinstance(lowered.population(p.source).model, Source)
-        if from_host and p.target in elements.first and passes_on(lowered, target):
-            scale[elements.of(p.target)] = inputs[p.source].scale
+    for q in lowered.projections:  # what is passed on from the host has the host's scale
+        from_host = isinstance(lowered.population(q.source).model, Source)
+        if from_host and q.target in elements.first and passes_on(lowered, lowered.population(q.target)):
+            scale[elements.of(q.target)] = inputs[q.source].scale
     scale = scale * _room(lowered, elements, scale, width, inputs)
     for p in chosen:
         own = scale[elements.of(p.name)].reshape(p.shape)
-        floor = float(own.max()) * 1e-6 or 1.0
+        floor = float(own.max()) * QUIET or 1.0
         codings[p.name] = Coding(_compact(np.maximum(own, floor)), width[p.name], signed(p))
     return codings
 

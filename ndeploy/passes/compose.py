@@ -15,6 +15,9 @@ from ndeploy.ir.network import Conv, Flatten, IntegerWeights, Linear, Node, Pool
 MAX_COMPOSED = 50_000_000
 """Synapses a composition may unroll to before it is refused: 0.4 GB of float64."""
 
+SPARSE = 0.3
+"""Share of non-zero weights below which they are stored as a list."""
+
 
 @dataclass(frozen=True, eq=False)
 class LinearMap:
@@ -103,7 +106,7 @@ def to_matrix(synapses: RealSynapses) -> sp.csr_array:
 
 def from_matrix(matrix: sp.csr_array) -> RealSynapses:
     """Dense where at least 30 % of the entries are there, else sparse."""
-    if matrix.nnz >= 0.3 * math.prod(matrix.shape):
+    if matrix.nnz >= SPARSE * math.prod(matrix.shape):
         return RealDense(matrix.toarray())
     return _sparse(matrix)
 
@@ -175,6 +178,8 @@ def _is_diagonal(synapses: RealSynapses) -> bool:
 def synapses_of(node: Node, name: str, in_shape: tuple[int, ...]) -> tuple[RealSynapses, bool]:
     """Synapses of one linear node and whether all their weights are one constant."""
     if isinstance(node, Linear):
+        if node.integer is None and np.count_nonzero(node.weight) < SPARSE * node.weight.size:
+            return _sparse(sp.csr_array(node.weight.astype(np.float64))), False
         return RealDense(node.weight.astype(np.float64)), False
     if isinstance(node, Conv):
         return conv_synapses(node, in_shape), False

@@ -31,7 +31,7 @@ from ndeploy.neurons import Affine, Delta, Gate, LayerNorm, Neuron, Parameter, R
 from ndeploy.neurons.layer_norm import ALIGNED_BITS
 from ndeploy.passes.codings import selection
 from ndeploy.passes.graded_units import REACH, port_key
-from ndeploy.quantizer import Choices, Coding
+from ndeploy.quantizer import Choices, Coding, Observed
 
 MAX_SHIFT = 40
 ONE = 1 << FRACTION_BITS
@@ -238,11 +238,19 @@ def accumulator_exponent(name: str, product: int, factor: IntArray, steps: int) 
     return exponent
 
 
-def thresholds(lowered: Lowered, message: Mapping[str, Coding], share: float) -> dict[str, int]:
-    """Of every delta-coded population, the threshold as a share of its largest message, in units of the message."""
+def thresholds(
+    lowered: Lowered, message: Mapping[str, Coding], observed: Mapping[str, Observed], share: float
+) -> dict[str, Parameter]:
+    """Of every delta-coded population, the threshold in units of each neuron's message.
+
+    share: of the largest value that any of its neurons takes on calibration data: one real threshold for all, so that
+    quiet neurons stay quiet.
+    """
     result = {}
     for population in lowered.populations:
         if isinstance(population.model, DeltaCoded):
-            bits = message[population.name].bits - 1  # one bit is for differences
-            result[population.name] = round(share * ((1 << (bits - 1)) - 1))
+            source = next(p.source for p in lowered.into(population.name))
+            seen = observed[source]
+            largest = float(np.maximum(np.abs(seen.low), np.abs(seen.high)).max())
+            result[population.name] = parameter(share * largest / message[population.name].scale)
     return result

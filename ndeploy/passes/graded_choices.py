@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
-from ndeploy.ir.lowered import GRADED, Softmaxed
-from ndeploy.passes.codings import message_codings, rescales
+from ndeploy.ir.lowered import GRADED, Lowered, RealProduct, Softmaxed
+from ndeploy.passes.codings import message_codings, rescales, signed
 from ndeploy.passes.graded import thresholds
-from ndeploy.passes.graded_units import port_units
+from ndeploy.passes.graded_units import LOWEST_EXPONENT, REACH, port_units
 from ndeploy.passes.inputs import input_coding
 from ndeploy.quantizer import Choices, InputCoding, Request
 
@@ -15,6 +16,7 @@ ACTIVATION_BITS = 16
 STATIC_BITS = 12
 """Payload of what is computed once a sample (backbones, keys, values) and of softmax."""
 READOUT_BITS = 16
+LEAST_OPERAND_BITS = 6
 HEADROOM = 1.0
 """How much beyond the calibration data's range a graded message reaches before it is clipped."""
 
@@ -30,7 +32,27 @@ def message_bits(request: Request) -> dict[str, int]:
         narrow = population.updates is not None or isinstance(population.model, Softmaxed)
         chosen = request.activation_bits or (STATIC_BITS if narrow else ACTIVATION_BITS)
         result[population.name] = READOUT_BITS if population.name in readouts else chosen
+    for product in request.lowered.products:
+        _fit_operands(request.lowered, product, result)
     return result
+
+
+def _fit_operands(lowered: Lowered, product: RealProduct, bits: dict[str, int]) -> None:
+    """Narrow the wider operand until the sum of products fits the state with the largest shift there is."""
+    operands, out = product.subscripts.split("->")
+    sizes = dict(zip("".join(operands.split(",")), (*product.left_view, *product.right_view), strict=True))
+    terms = math.prod(size for letter, size in sizes.items() if letter not in out)
+    room = REACH.bit_length() - 1 - LOWEST_EXPONENT - math.ceil(math.log2(terms))
+    while True:
+        width = {
+            name: bits[name] - signed(lowered.population(name))
+            for name in (product.left, product.right)
+            if name in bits
+        }
+        wide = max(width, key=lambda name: width[name], default="")
+        if sum(width.values()) <= room or not wide or bits[wide] <= LEAST_OPERAND_BITS:
+            return
+        bits[wide] -= 1
 
 
 def graded_choices(request: Request, inputs: Mapping[str, InputCoding], bits: Mapping[str, int]) -> Choices:
@@ -46,7 +68,7 @@ def graded_choices(request: Request, inputs: Mapping[str, InputCoding], bits: Ma
         bits,
         own_exponent=units.exponent,
         message=message,
-        thresholds=thresholds(lowered, message, share),
+        thresholds=thresholds(lowered, message, request.observed, share),
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -14,23 +14,13 @@ from ndeploy.moments import Moments
 from ndeploy.passes.along import by_row, columns
 from ndeploy.passes.codings import top
 from ndeploy.passes.graded_units import port_key, weighted_ports
-from ndeploy.passes.rounding import mean_square, round_together
+from ndeploy.passes.rounding import mean_square, metric, round_together
 from ndeploy.quantizer import Choices
 
 STRETCHES = tuple(2.0 ** (i / 12) for i in range(12))
 """How much coarser a row's unit may get where its weights then lie nearer to whole numbers."""
-SMALL = 1 << 18
+SMALL = 1 << 16
 """Weights of a port for which every stretch is tried: beyond, one costs seconds and gains little."""
-
-
-@dataclass(frozen=True, eq=False)
-class _Block:
-    """Rows of a port that see the same messages: weight in units of the step, moments of messages times the step."""
-
-    weight: FloatArray
-    mean: FloatArray
-    covariance: FloatArray
-    limit: FloatArray
 
 
 def second_order(lowered: Lowered, choices: Choices, moments: Mapping[str, Moments]) -> Choices:
@@ -64,13 +54,10 @@ def _port(
         [np.full(w.shape[-1], top(choices.bits[p.name], True)) for p, w in zip(into, real, strict=True)]
     )
     weight = np.concatenate(real, axis=2)
-    rounded, stretch = np.empty_like(weight), np.ones(weight.shape[:2])
-    error = np.empty(weight.shape[:2])
-    for g in range(groups):
-        covariance = moments.covariance[g] * steps[g][:, None] * steps[g][None, :]
-        rounded[g], stretch[g] = _best(weight[g], covariance, limit.astype(np.float64), weight.size <= SMALL)
-        lost = weight[g] - rounded[g] * stretch[g][:, None]
-        error[g] = lost @ (moments.mean[g] * steps[g])
+    covariance = moments.covariance * steps[:, :, None] * steps[:, None, :]
+    rounded, stretch = _best(weight, covariance, limit.astype(np.float64), weight.size <= SMALL)
+    lost = weight - rounded * stretch[:, :, None]
+    error = (lost @ (moments.mean * steps)[:, :, None])[:, :, 0]
     mantissas: dict[str, npt.NDArray[np.int16]] = {}
     first = 0
     for p, w in zip(into, real, strict=True):
@@ -116,13 +103,14 @@ def _message_steps(lowered: Lowered, choices: Choices, p: RealProjection, groups
 
 def _best(weight: FloatArray, covariance: FloatArray, limit: FloatArray, search: bool) -> tuple[FloatArray, FloatArray]:
     """Mantissas and stretch of every row, of the stretches tried the one that loses least."""
-    best, stretch = round_together(weight, covariance, -limit, limit), np.ones(len(weight))
-    least = mean_square(weight - best, covariance)
+    cost = metric(covariance)
+    best, stretch = round_together(weight, cost, limit), np.ones(weight.shape[:2])
+    least = mean_square(weight - best, cost.c)
     for factor in STRETCHES[1:] if search else ():
-        tried = round_together(weight / factor, covariance, -limit, limit)
-        error = mean_square(weight - tried * factor, covariance)
+        tried = round_together(weight / factor, cost, limit)
+        error = mean_square(weight - tried * factor, cost.c)
         better = error < least
-        best = np.where(better[:, None], tried, best)
+        best = np.where(better[..., None], tried, best)
         stretch = np.where(better, factor, stretch)
         least = np.where(better, error, least)
     return best, stretch
