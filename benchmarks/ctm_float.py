@@ -103,7 +103,7 @@ class FloatCtm(nn.Module):
         s = self.state
         if "backbone.embedding.weight" in s:
             features = s["backbone.embedding.weight"][(x == 1).long()].transpose(1, 2)
-            angle = torch.linspace(0, math.pi, x.shape[1])
+            angle = torch.linspace(0, math.pi, int(x.shape[1]), dtype=torch.float32)
             rotated = torch.stack((-torch.sin(angle), torch.cos(angle)), -1)
             place = F.linear(
                 rotated, s["positional_embedding.projection.weight"], s["positional_embedding.projection.bias"]
