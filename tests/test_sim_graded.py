@@ -59,3 +59,22 @@ def test_a_continuous_thought_machine(size: Size, kernels: str) -> None:
     expected = oracle.run(program, messages)
     assert_equal(sim.run(program, messages, trace=True, kernels=kernels, threads=1), expected)
     assert_equal(sim.run(program, messages, kernels=kernels, threads=2, chunk=1), expected, traces=False)
+
+
+def test_stepped_populations_never_reach_past_their_bounds() -> None:
+    """Bounds carried neuron by neuron hold for every message and are no wider than a payload for a shift register."""
+    from ndeploy.sim.plan import plan_for
+
+    program = synthetic(SIZES[1], seed=5)
+    messages = samples(program, 6)
+    traces = oracle.run(program, messages).traces
+    plan = plan_for(program, True)
+    component = next(c for c in plan.schedule.components if c.recurrent)
+    outside = {name: plan.populations[name].neuron.message.high + 1 for name in plan.feeding(component)}
+    members = plan.blueprint(component, outside)
+    assert members is not None
+    for m in members:
+        sent = traces[f"spikes/{m.population.name}"]
+        assert m.low <= sent.min() <= sent.max() <= m.high
+    trace = next(m for m in members if m.population.name == "trace")
+    assert trace.high <= trace.population.neuron.message.high + 1

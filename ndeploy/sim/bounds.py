@@ -44,7 +44,8 @@ class Magnitude:
     def reach(self, tops: Array, exponent: int) -> Array:
         """Bound on each sum for messages bounded by tops (n_in,), after the exponent."""
         total = self.matrix @ tops
-        return total * 2.0**exponent if exponent >= 0 else np.floor(total * 2.0**exponent) + 1
+        shifted: Array = total * 2.0**exponent if exponent >= 0 else np.floor(total * 2.0**exponent) + 1
+        return shifted
 
 
 @dataclass(frozen=True)

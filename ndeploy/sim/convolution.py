@@ -131,7 +131,7 @@ class ChannelConv:
     @staticmethod
     def suits(conv: Conv) -> bool:
         """One output channel for each input channel, and more of them than one."""
-        return 1 < conv.groups == conv.in_shape[0] == conv.weight.shape[0]
+        return bool(1 < conv.groups == conv.in_shape[0] == conv.weight.shape[0])
 
     def apply(self, rows: Rows, dtype: type[np.signedinteger[Any]]) -> Rows:
         """(R, H * W * C) messages to (R, H_out * W_out * C_out) sums of that type."""

@@ -143,7 +143,8 @@ class GateEvaluator(GradedEvaluator):
         found = np.zeros(3, dtype=np.int64)
         a = self.arrived(sums, "in")
         g = a if self.gate_port == "in" else self.arrived(sums, self.gate_port)
-        gate(a, g, self.table, *self.parameters, *self.limits, found, rows(messages))
+        own = self.table, *self.parameters, *self.limits, found
+        gate(a, g, *own, rows(messages))  # type: ignore[call-arg]
         return self.counted(found)
 
     def bind(self, state: Mapping[str, Array], sums: Mapping[str, Array]) -> Bound:
@@ -191,7 +192,8 @@ class LayerNormEvaluator(GradedEvaluator):
         if self.sizes is None:
             raise TypeError("this layout mixes the view's axes")
         found = np.zeros(3, dtype=np.int64)
-        layer_norm(self.arrived(sums, "in"), *self.sizes, *self.parameters, *self.limits, found, rows(messages))
+        own = *self.sizes, *self.parameters, *self.limits, found
+        layer_norm(self.arrived(sums, "in"), *own, rows(messages))  # type: ignore[call-arg]
         return self.counted(found)
 
     def bind(self, state: Mapping[str, Array], sums: Mapping[str, Array]) -> Bound | None:
