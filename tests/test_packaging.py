@@ -140,7 +140,7 @@ def test_the_wheel_works_away_from_its_source(tmp_path: Path) -> None:
 
 @pytest.mark.long
 def test_the_demo_runs_and_keeps_its_accuracy(tmp_path: Path) -> None:
-    """`make demo` without its make: both example networks, within half a point of their float accuracy."""
+    """`make demo` without its make: the example networks, within half a point of their float accuracy."""
     scripts = tmp_path / "bin"
     scripts.mkdir()
     (scripts / "ndeploy").write_text(f'#!/bin/sh\nexec "{sys.executable}" -m ndeploy "$@"\n')
@@ -148,7 +148,8 @@ def test_the_demo_runs_and_keeps_its_accuracy(tmp_path: Path) -> None:
     path = f"{scripts}{os.pathsep}{os.environ['PATH']}"
     done = run("bash", str(ROOT / "examples" / "demo.sh"), PATH=path, NDEPLOY_DEMO_OUT=str(tmp_path / "out"))
     assert done.returncode == 0, done.stderr
-    accuracies = [float(found) for found in re.findall(r"accuracy +([\d.]+) %", done.stdout)]
-    assert len(accuracies) == 2
-    assert abs(accuracies[0] - 96.8) <= 0.5
-    assert abs(accuracies[1] - 92.2) <= 0.5
+    accuracies = [float(found) for found in re.findall(r"^accuracy +([\d.]+) %", done.stdout, re.MULTILINE)]
+    # spikformer, mnist-conv, parity, parity and digits stopped early: of parity by position, 256 of them
+    for accuracy, wanted in zip(accuracies, (96.8, 92.2, 100.0, 100.0, 97.2), strict=True):
+        assert abs(accuracy - wanted) <= 0.5
+    assert "0 mismatches" in done.stdout
