@@ -232,7 +232,7 @@ def test_verify_against_a_trace(capsys: Capsys, tmp_path: Path) -> None:
     assert (found["first_below"]["tick"], found["first_below"]["signal"]) == (4, "post")
     text = call(capsys, "verify", model, "--against", bad)
     assert text.code == 1
-    assert "below 15 dB first at tick 4 in post" in text.out
+    assert "below 10 dB first at tick 4 in post" in text.out
     assert "equal" in text.out
     assert call(capsys, "verify", model, "--against", bad, "--signals", "pre,synch_out").code == 0
     assert call(capsys, "verify", model, "--against", bad, "--min-sqnr", "-50").code == 0

@@ -35,7 +35,7 @@ def verify_command(
         str | None, typer.Option("--signals", metavar="all|A,B", help="Signals to compare tick by tick.")
     ] = None,
     min_sqnr: Annotated[
-        float | None, typer.Option("--min-sqnr", metavar="DB", help="Least SQNR of a signal at any tick. Default: 15.")
+        float | None, typer.Option("--min-sqnr", metavar="DB", help="Least SQNR of a signal at any tick. Default: 10.")
     ] = None,
     lava_python: options.LavaPython = None,
     lava_mode: options.LavaMode = "native",

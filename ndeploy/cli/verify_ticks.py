@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from ndeploy.ticks import TickReport
 
 FLOAT = "float"
-LEAST = 15.0
+LEAST = 10.0
 """dB: below it a signal carries more of the quantisation's error than the tasks at hand bear."""
 
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from ndeploy.data import Data
-from ndeploy.decode import encode
+from ndeploy.decode import encode, fitted
 from ndeploy.errors import UsageError
 from ndeploy.evaluate import accuracies
 from ndeploy.fixed import IntArray
@@ -31,9 +33,9 @@ def with_threshold(
     """The program at the threshold asked for, or at the coarsest one within the budget, and what that saves.
 
     asked: a share of the largest message as text, or "auto". budget: points of accuracy (of whole sequences where the
-    answer is one) that may be lost on calibration data against threshold 0; without labels, points of agreement with
-    the answers at threshold 0. Raises UsageError ND205 for a threshold that is no share, ND305 for "auto" without
-    calibration data.
+    answer is one) that may be lost on calibration data: samples right at threshold 0 and wrong now, with one standard
+    deviation of that count for data not seen; without labels, samples answered otherwise than at threshold 0. Raises
+    UsageError ND205 for a threshold that is no share, ND305 for "auto" without calibration data.
     """
     if asked != "auto":
         return _fixed(request, quantize, asked, progress)
@@ -46,13 +48,14 @@ def with_threshold(
     exact = quantize(replace(request, threshold=0.0), progress)
     reference = _run(exact.program, data)
     labels = data.y if data.y is not None else reference.predictions
-    wanted = _score(reference, labels, decode) - budget / 100.0
+    was_right = _right(reference, labels, decode)
     for share in SHARES:
         progress(f"trying threshold {share:.4g}")
         made = quantize(replace(request, threshold=share), progress)
         result = _run(made.program, data)
-        score = _score(result, labels, decode)
-        if score >= wanted:
+        lost = int((was_right & ~_right(result, labels, decode)).sum())
+        if lost + math.sqrt(lost) <= budget / 100.0 * len(data):
+            score = _score(result, labels, decode)
             return made, _told(request, "auto", share, reference, result, score, budget)
     return exact, _told(request, "auto", 0.0, reference, reference, _score(reference, labels, decode), budget)
 
@@ -88,6 +91,17 @@ def _run(program: Program, data: Data) -> RunResult:
     from ndeploy.sim import run
 
     return run(program, encode(program, data.x, data.x_scale))
+
+
+def _right(result: RunResult, labels: IntArray | None, decode: str) -> npt.NDArray[np.bool_]:
+    """By sample, whether its whole answer is right."""
+    if result.predictions is None or labels is None:
+        return np.ones(0, dtype=np.bool_)
+    answers = result.predictions
+    if decode == "ctc" and labels.ndim == 2:
+        length = max(answers.shape[1], labels.shape[1])
+        answers, labels = fitted(answers, length), fitted(labels, length)
+    return np.asarray((answers == labels).reshape(len(answers), -1).all(axis=1))
 
 
 def _score(result: RunResult, labels: IntArray | None, decode: str) -> float:
