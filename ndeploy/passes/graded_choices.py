@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-from ndeploy.ir.lowered import GRADED, Lowered, RealProduct, Softmaxed
+from ndeploy.ir.lowered import GRADED, Lowered, RealConv, RealProduct, Softmaxed
 from ndeploy.passes.codings import message_codings, rescales, signed
 from ndeploy.passes.graded import thresholds
 from ndeploy.passes.graded_units import LOWEST_EXPONENT, REACH, port_units
@@ -15,6 +15,8 @@ from ndeploy.quantizer import Choices, InputCoding, Request
 ACTIVATION_BITS = 16
 STATIC_BITS = 12
 """Payload of what is computed once a sample (backbones, keys, values) and of softmax."""
+IMAGE_BITS = 8
+"""Payload of images and of the rectified values of backbones."""
 READOUT_BITS = 16
 LEAST_OPERAND_BITS = 6
 HEADROOM = 1.0
@@ -31,6 +33,8 @@ def message_bits(request: Request) -> dict[str, int]:
             continue
         narrow = population.updates is not None or isinstance(population.model, Softmaxed)
         chosen = request.activation_bits or (STATIC_BITS if narrow else ACTIVATION_BITS)
+        if request.activation_bits is None and population.updates is not None and not signed(population):
+            chosen = IMAGE_BITS
         result[population.name] = READOUT_BITS if population.name in readouts else chosen
     for product in request.lowered.products:
         _fit_operands(request.lowered, product, result)
@@ -76,5 +80,6 @@ def graded_input(request: Request, name: str) -> InputCoding:
     """Coding of an input: as wide as other graded messages where the network has any. Raises UsageError ND305."""
     settings = dict(request.input_settings)
     if any(isinstance(p.model, GRADED) for p in request.lowered.populations):
-        settings.setdefault("input_bits", request.activation_bits or ACTIVATION_BITS)
+        image = any(p.source == name and isinstance(p.synapses, RealConv) for p in request.lowered.projections)
+        settings.setdefault("input_bits", request.activation_bits or (IMAGE_BITS if image else ACTIVATION_BITS))
     return input_coding(name, request.calibration, settings, request.target.widths.payload.value)

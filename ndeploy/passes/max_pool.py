@@ -52,6 +52,8 @@ def _expanded(network: net.Network, name: str, node: net.Pool) -> net.Network:
             f"maximum pool '{name}' is padded and its input may be negative: a tap in the padding would count as 0",
             help="pool after a ReLU, or without padding",
         )
+    # the maximum of what is never negative is never negative: its message needs no sign
+    plain = "relu" if len(sources) == 1 and all(relu) else "identity"
     nodes = dict(network.nodes)
     edges = [edge for edge in network.edges if name not in edge]
     after = [target for source, target in network.edges if source == name]
@@ -80,7 +82,7 @@ def _expanded(network: net.Network, name: str, node: net.Pool) -> net.Network:
             last = add(key, net.Activation("relu", shape), *above)
         chosen = add(f"{name}.{letter}.last", _taps({size - 1: 1.0}, window), *heads)
         key = name if axis == 0 or node.kernel[0] == 1 == node.stride[0] else f"{name}.{letter}"
-        heads = [add(key, net.Activation("identity", shape), chosen, *([last] if last else []))]
+        heads = [add(key, net.Activation(plain, shape), chosen, *([last] if last else []))]
     edges += [(source, target) for target in after for source in (heads if name not in nodes else [name])]
     return replace(network, nodes=nodes, edges=tuple(edges))
 

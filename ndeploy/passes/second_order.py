@@ -14,7 +14,7 @@ from ndeploy.moments import Moments
 from ndeploy.passes.along import by_row, columns
 from ndeploy.passes.codings import top
 from ndeploy.passes.graded_units import port_key, weighted_ports
-from ndeploy.passes.rounding import mean_square, metric, round_together
+from ndeploy.passes.rounding import by_column, mean_square, metric, refined, round_together
 from ndeploy.quantizer import Choices
 
 STRETCHES = tuple(2.0 ** (i / 12) for i in range(12))
@@ -105,12 +105,16 @@ def _best(weight: FloatArray, covariance: FloatArray, limit: FloatArray, search:
     """Mantissas and stretch of every row, of the stretches tried the one that loses least."""
     cost = metric(covariance)
     best, stretch = round_together(weight, cost, limit), np.ones(weight.shape[:2])
+    if not search:
+        return best, stretch
     least = mean_square(weight - best, cost.c)
-    for factor in STRETCHES[1:] if search else ():
-        tried = round_together(weight / factor, cost, limit)
+    coarser, chosen, lost = best, stretch, np.full(least.shape, np.inf)
+    for factor in STRETCHES[1:]:
+        tried = by_column(weight / factor, cost, limit)
         error = mean_square(weight - tried * factor, cost.c)
-        better = error < least
-        best = np.where(better[..., None], tried, best)
-        stretch = np.where(better, factor, stretch)
-        least = np.where(better, error, least)
-    return best, stretch
+        better = error < lost
+        coarser = np.where(better[..., None], tried, coarser)
+        chosen, lost = np.where(better, factor, chosen), np.minimum(error, lost)
+    coarser = refined(weight / chosen[..., None], coarser, cost.c, limit)
+    better = mean_square(weight - coarser * chosen[..., None], cost.c) < least
+    return np.where(better[..., None], coarser, best), np.where(better, chosen, stretch)
