@@ -35,7 +35,7 @@ class Adaptive:
     """Every sample run to its own end, and to the last tick.
 
     least: the certainty at which a sample ends. ticks: how many a sample took, int64 (samples,), 1 to the program's
-    steps. spent: its predictions are those of each sample's last tick, its counts what happened until then; its outputs
+    steps. spent: its predictions are those of each sample's end, its counts what happened until then; its outputs
     are those of all ticks. full: the whole run, answered at the most certain tick.
     """
 
@@ -53,7 +53,8 @@ class Adaptive:
 def run(
     program: Program, data: Data, runner: Runner, options: RunnerOptions, least: float, *, batch: int = 64
 ) -> Adaptive:
-    """Run every sample to the first tick whose certainty is `least` or more, to the last tick where none is.
+    """Run every sample to the first tick whose certainty is `least` or more; where none is, to the last, to be answered
+    at the most certain.
 
     Raises UsageError ND708 where the answer is not taken at the most certain tick, and what `evaluate` raises.
     """
@@ -67,7 +68,11 @@ def run(
     began = time.monotonic()
     full = evaluate(program, data, runner, options, batch=batch)
     output = full.result.outputs[port.population]
-    last = first_certain(certainties(output, port.answer, port.scale), least)
+    certainty = certainties(output, port.answer, port.scale)
+    certain = first_certain(certainty, least)
+    # who is never certain enough has run all ticks and answers by the reference's rule
+    last = np.where(certain >= 0, certain, program.steps - 1)
+    answered = np.where(certain >= 0, certain, certainty.argmax(axis=1))
     groups = [np.flatnonzero(last == tick) for tick in np.unique(last)]
     parts = []
     for group in groups:
@@ -85,7 +90,7 @@ def run(
                 batch=batch,
             )
         )
-    predictions = answers_at(output, last, port.answer)
+    predictions = answers_at(output, answered, port.answer)
     result = replace(
         full.result,
         predictions=predictions,

@@ -61,10 +61,9 @@ def most_certain(output: npt.NDArray[Any], answer: tuple[int, ...] = (), scale: 
 
 
 def first_certain(certainty: FloatArray, least: float) -> IntArray:
-    """The first tick whose certainty is `least` or more, the last tick where none is: int64 (samples,)."""
+    """The first tick whose certainty is `least` or more, -1 where none is: int64 (samples,)."""
     reached = certainty >= least
-    last = certainty.shape[1] - 1
-    return np.asarray(np.where(reached.any(axis=1), reached.argmax(axis=1), last), dtype=np.int64)
+    return np.asarray(np.where(reached.any(axis=1), reached.argmax(axis=1), -1), dtype=np.int64)
 
 
 def answers_at(output: npt.NDArray[Any], ticks: IntArray, answer: tuple[int, ...] = ()) -> IntArray:

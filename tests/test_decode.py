@@ -140,9 +140,9 @@ def test_most_certain_answers_have_the_shape_of_the_answer():
 
 def test_the_first_tick_that_is_sure_enough_or_the_last():
     certainty = np.array([[0.1, 0.5, 0.4, 0.9], [0.1, 0.2, 0.3, 0.2]])
-    assert first_certain(certainty, 0.5).tolist() == [1, 3]
+    assert first_certain(certainty, 0.5).tolist() == [1, -1]
     assert first_certain(certainty, 0.0).tolist() == [0, 0]
-    assert first_certain(certainty, 1.0).tolist() == [3, 3]
+    assert first_certain(certainty, 1.0).tolist() == [-1, -1]
 
 
 def test_ctc_merges_neighbours_then_drops_blanks():
