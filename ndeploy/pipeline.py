@@ -200,6 +200,8 @@ def _observe(state: _State) -> tuple[Data | None, Mapping[str, Observed], Mappin
     from ndeploy.ir.lowered import GRADED
     from ndeploy.moments import port_moments
     from ndeploy.observe import observe, typical
+    from ndeploy.passes.graded import check_accumulators
+    from ndeploy.passes.graded_choices import ACTIVATION_BITS
     from ndeploy.passes.graded_form import graded_form
 
     assert state.network is not None
@@ -213,6 +215,7 @@ def _observe(state: _State) -> tuple[Data | None, Mapping[str, Observed], Mappin
             "the ranges of this network's graded messages are not known",
             help="give --calibration DATA.npz with samples like those it will see",
         )
+    check_accumulators(state.lowered, state.options.activation_bits or ACTIVATION_BITS)
     state.progress("observing the float network")
     network = graded_form(state.network)
     observed = observe(network, data, steps=state.lowered.steps)

@@ -233,9 +233,18 @@ def accumulator_exponent(name: str, product: int, factor: IntArray, steps: int) 
             f"synchronisation '{name}': over {steps} ticks its sum could reach {bound:.3g}, {bound / STATE_MAX:.3g} "
             f"times the 24-bit state ({STATE_MAX}); making room would leave {max(0, left)} bits of each product, less "
             f"than {PRODUCT_BITS}",
-            help="use fewer ticks (--steps), a shorter memory (larger decay), or wider messages (--activation-bits)",
+            help="use fewer ticks (--steps), or train with a shorter memory (larger decay)",
         )
     return exponent
+
+
+def check_accumulators(lowered: Lowered, bits: int) -> None:
+    """Refuse a number of ticks over which a synchronisation of messages of `bits` could leave its state, before any
+    time is spent on calibration. Raises RefusedError ND302."""
+    for population in lowered.populations:
+        if isinstance(population.model, Synchronised):
+            factor = np.clip(np.rint(population.model.decay * DECAY_ONE), 0, DECAY_ONE).astype(np.int64)
+            accumulator_exponent(population.name, 1 << (2 * (bits - 1)), factor, lowered.steps)
 
 
 def thresholds(
