@@ -100,18 +100,22 @@ def _at_one_place(projection: RealProjection) -> bool:
 
 
 class _Sum:
-    """Running sums of x and x x^T of one port."""
+    """Running sums of x and x x^T of one port, x counted from the first observation: what hardly varies keeps a
+    covariance, and what never does has none, where the difference of two large sums would leave rounding noise."""
 
     def __init__(self, lowered: Lowered, into: list[tuple[RealProjection, str]]) -> None:
         self.into = into
         self.sources = [name for _, name in into]
         self.static = all(lowered.population(p.source).updates is not None for p, _ in into)
         self.count = 0
+        self.origin: Tensor | None = None
         self.first: Tensor | None = None
         self.second: Tensor | None = None
 
     def add(self, values: Mapping[str, Tensor]) -> None:
         x = torch.cat([_columns(p, values[name]) for p, name in self.into], dim=2).double()
+        self.origin = x[:, :1] if self.origin is None else self.origin
+        x = x - self.origin
         first, second = x.sum(1), x.transpose(1, 2) @ x
         self.count += x.shape[1]
         self.first = first if self.first is None else self.first + first
@@ -120,9 +124,10 @@ class _Sum:
     def moments(self) -> Moments:
         assert self.first is not None
         assert self.second is not None
+        assert self.origin is not None
         mean = (self.first / self.count).numpy()
         covariance = (self.second / self.count).numpy() - mean[:, :, None] * mean[:, None, :]
-        return Moments(tuple(p.name for p, _ in self.into), mean, covariance)
+        return Moments(tuple(p.name for p, _ in self.into), mean + self.origin[:, 0].numpy(), covariance)
 
 
 def _columns(projection: RealProjection, value: Tensor) -> Tensor:

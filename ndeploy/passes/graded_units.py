@@ -22,6 +22,7 @@ from ndeploy.ir.lowered import (
     Held,
     Lowered,
     Normed,
+    RealConv,
     RealPopulation,
     RealProduct,
     RealProjection,
@@ -157,7 +158,7 @@ def _choose(
         return np.asarray(float(reach.max()) / REACH or 1.0), {x.projection.name: 0 for x in incoming}
     # a row without weights, or with a bias far beyond them, must not need exponents of its own
     fine = np.maximum(need, reach / (REACH * 2.0**-LOWEST_EXPONENT))
-    fine = np.maximum(fine, largest * 1e-9)
+    fine = _by_weight(np.maximum(fine, largest * 1e-9), incoming)
     room = math.ceil(math.log2(float((reach / fine).max()) / REACH))
     shift = max(room, -LARGEST_EXPONENT)
     exponents = {}
@@ -167,6 +168,17 @@ def _choose(
         finer = int(np.floor(np.log2(float((fine[live] / own[live]).min()) * (1 + 1e-12)))) if live.any() else 0
         exponents[x.projection.name] = -shift - max(0, min(finer, -LOWEST_EXPONENT - shift))
     return _per_channel(fine * 2.0**shift), exponents
+
+
+def _by_weight(unit: FloatArray, incoming: list[_Incoming]) -> FloatArray:
+    """The unit, raised until rows that share their weights share it: biases may differ within a convolution's channel
+    (at the border of an image), its mantissas cannot."""
+    for x in incoming:
+        synapses = x.projection.synapses
+        if isinstance(synapses, RealConv):
+            rows = unit.reshape(synapses.weight.shape[0], -1)
+            unit = np.broadcast_to(rows.max(axis=1, keepdims=True), rows.shape).reshape(unit.shape)
+    return unit
 
 
 def _per_channel(unit: FloatArray) -> FloatArray:
