@@ -40,17 +40,20 @@ class Moments:
 def port_moments(network: net.Network, lowered: Lowered, data: Data, *, batch: int = 64) -> dict[str, Moments]:
     """By port, as `graded_units.port_key`. Raises what `observe` raises."""
     machine = Machine(network, torch.float32)
-    kept = {name for name in machine.plan.order}
+    kept = set(machine.plan.order)
     ports = _ports(lowered, kept)
     sums = {key: _Sum(lowered, into) for key, into in ports.items()}
     needed = {name for s in sums.values() for name in s.sources}
     arrays, length = inputs(network, data.x, lowered.steps)
     values: dict[str, Tensor] = {}
+    order, constant = machine.plan.order, machine.constant(arrays).carriers
+    # what is the same at every step is put out at the first one only
+    last = order[-1], next((name for name in reversed(order) if name not in constant), "")
 
     def visit(name: str, k: int, value: Tensor, membrane: Tensor | None) -> None:
         if name in needed:
             values[name] = value
-        if name == machine.plan.order[-1]:
+        if name == last[k > 0]:
             for s in sums.values():
                 if k == 0 or not s.static:
                     s.add(values)

@@ -5,7 +5,8 @@ Stages are pure but for `load`, which reads the files.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -216,16 +217,30 @@ def _observe(state: _State) -> tuple[Data | None, Mapping[str, Observed], Mappin
             help="give --calibration DATA.npz with samples like those it will see",
         )
     check_accumulators(state.lowered, state.options.activation_bits or ACTIVATION_BITS)
-    state.progress("observing the float network")
     network = graded_form(state.network)
-    observed = observe(network, data, steps=state.lowered.steps)
     how = "second-order"
     if "rounding" in state.options.settings:
         how = str(state.settings.get("rounding", ROUNDINGS))
-    if how == "nearest":
-        return data, observed, {}
-    state.progress("observing what varies together")
-    return data, observed, port_moments(network, state.lowered, data)
+    with _one_thread():
+        state.progress("observing the float network")
+        observed = observe(network, data, steps=state.lowered.steps)
+        if how == "nearest":
+            return data, observed, {}
+        state.progress("observing what varies together")
+        return data, observed, port_moments(network, state.lowered, data)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """torch sums in the order of one thread, so that the program does not depend on how many cores compiled it."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _stated_input(network: Network) -> dict[str, float]:

@@ -87,6 +87,8 @@ def _ties(lowered: Lowered) -> Iterator[tuple[str, IntArray]]:
     alike = [name for name, _ in lowered.outputs]
     # joins and spiking readouts know one unit for all they receive
     alike += [p.source for p in lowered.projections if not isinstance(lowered.population(p.target).model, GRADED)]
+    into_others = [q for q in lowered.products if not isinstance(lowered.population(q.target).model, GRADED)]
+    alike += [name for q in into_others for name in (q.left, q.right)]
     for name in alike:
         yield name, np.zeros(sizes[name], dtype=np.int64)
 
@@ -188,15 +190,20 @@ def message_codings(
         steps = top(width[p.name], is_signed)
         wide = 1.0 if isinstance(p.model, Softmaxed) else headroom
         np.maximum.at(scale, elements.of(p.name), magnitudes(p, observed) * wide / steps)
+    given = np.zeros(scale.size, dtype=np.bool_)
     for q in lowered.projections:  # what is passed on from the host has the host's scale
         from_host = isinstance(lowered.population(q.source).model, Source)
         if from_host and q.target in elements.first and passes_on(lowered, lowered.population(q.target)):
             scale[elements.of(q.target)] = inputs[q.source].scale
+            given[elements.of(q.target)] = True
     scale = scale * _room(lowered, elements, scale, width, inputs)
+    least = np.zeros(scale.size)
+    for p in chosen:
+        np.maximum.at(least, elements.of(p.name), float(scale[elements.of(p.name)].max()) * QUIET or 1.0)
+    scale = np.where(given, scale, np.maximum(scale, least))
     for p in chosen:
         own = scale[elements.of(p.name)].reshape(p.shape)
-        floor = float(own.max()) * QUIET or 1.0
-        codings[p.name] = Coding(_compact(np.maximum(own, floor)), width[p.name], signed(p))
+        codings[p.name] = Coding(_compact(own), width[p.name], signed(p))
     return codings
 
 

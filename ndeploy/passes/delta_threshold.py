@@ -35,7 +35,8 @@ def with_threshold(
     asked: a share of the largest message as text, or "auto". budget: points of accuracy (of whole sequences where the
     answer is one) that may be lost on calibration data: samples right at threshold 0 and wrong now, with one standard
     deviation of that count for data not seen; without labels, samples answered otherwise than at threshold 0. Raises
-    UsageError ND205 for a threshold that is no share, ND305 for "auto" without calibration data.
+    UsageError ND205 for a threshold that is no share and for "auto" where the network gives no answers, ND305 for
+    "auto" without calibration data.
     """
     if asked != "auto":
         return _fixed(request, quantize, asked, progress)
@@ -45,6 +46,10 @@ def with_threshold(
         )
     data = _sample(request.calibration)
     decode = request.lowered.decode
+    if decode == "none":
+        raise UsageError(
+            "ND205", "--threshold auto compares answers, and this network gives none", help="give --threshold 0.03"
+        )
     exact = quantize(replace(request, threshold=0.0), progress)
     reference = _run(exact.program, data)
     labels = data.y if data.y is not None else reference.predictions

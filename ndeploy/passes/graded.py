@@ -30,7 +30,7 @@ from ndeploy.ir.lowered import (
 from ndeploy.neurons import Affine, Delta, Gate, LayerNorm, Neuron, Parameter, Register, Sigma, Silu, Softmax, Synchrony
 from ndeploy.neurons.layer_norm import ALIGNED_BITS
 from ndeploy.passes.codings import selection
-from ndeploy.passes.graded_units import REACH, port_key
+from ndeploy.passes.graded_units import REACH, port_key, source_coding
 from ndeploy.quantizer import Choices, Coding, Observed
 
 MAX_SHIFT = 40
@@ -46,7 +46,8 @@ def parameter(value: npt.ArrayLike) -> Parameter:
 
 
 def multiplier(name: str, ratio: npt.ArrayLike) -> tuple[Parameter, Parameter]:
-    """(m, s) with m / 2^s the real ratio to within 2^-16 of itself, m of 16 bits. Raises RefusedError ND301."""
+    """(m, s) with m / 2^s the real ratio >= 0 to within 2^-16 of itself, m of 16 bits; a ratio below 2^-24 to within
+    2^-41, which no sum of 24 bits tells apart. Raises RefusedError ND301 for a ratio of 2^16 and more."""
     real = np.asarray(ratio, dtype=np.float64)
     _, exponent = np.frexp(real)  # real = f 2^exponent, 0.5 <= f < 1
     shift = np.minimum(MULTIPLIER_BITS - exponent, MAX_SHIFT).astype(np.int64)
@@ -172,12 +173,12 @@ def _norm(choices: Choices, population: RealPopulation, model: Normed, coding: C
 def _selected(lowered: Lowered, choices: Choices, population: RealPopulation, port: str) -> tuple[FloatArray, int]:
     """Scale by neuron and largest message of what a unit projection brings to a port."""
     projection = next(p for p in lowered.into(population.name) if p.port == port)
-    coding = choices.message[projection.source]
+    own, largest = source_coding(lowered, projection.source, choices.message, choices.inputs)
     source, target = selection(projection.synapses)
-    full = np.broadcast_to(coding.scale, lowered.population(projection.source).shape).reshape(-1)
+    full = np.broadcast_to(own, lowered.population(projection.source).shape).reshape(-1)
     scale = np.ones(math.prod(population.shape))
     scale[target] = full[source]
-    return scale, 1 << (coding.bits - coding.signed)
+    return scale, largest
 
 
 def _synchrony(
@@ -186,7 +187,9 @@ def _synchrony(
     left, top_left = _selected(lowered, choices, population, "left")
     right, top_right = _selected(lowered, choices, population, "right")
     factor = np.clip(np.rint(model.decay * DECAY_ONE), 0, DECAY_ONE).astype(np.int64)
-    exponent = accumulator_exponent(population.name, top_left * top_right, factor, lowered.steps)
+    product = top_left * top_right
+    first = max(product, math.ceil(float(np.abs(model.alpha / (left * right)).max(initial=0.0))))
+    exponent = accumulator_exponent(population.name, product, factor, lowered.steps, first)
     unit = left * right * 2.0**exponent
     kept = factor / DECAY_ONE
     beta, rows = model.beta.astype(np.float64), []
@@ -205,29 +208,22 @@ def _synchrony(
         )
     entries: IntArray = np.rint(np.ldexp(table, shift)).astype(np.int64)
     start = np.rint(model.alpha / unit).astype(np.int64)
-    worst = int(np.abs(start).max(initial=0))
-    if worst > STATE_MAX:
-        raise RefusedError(
-            "ND302",
-            f"synchronisation '{population.name}': its start value is {worst} state units, more than {STATE_MAX}",
-            help="the start state is far beyond the states of the calibration data: retrain, or calibrate with others",
-        )
     return Synchrony(coding.bits, parameter(factor), entries, exponent, parameter(start), parameter(shift))
 
 
-def accumulator_exponent(name: str, product: int, factor: IntArray, steps: int) -> int:
+def accumulator_exponent(name: str, product: int, factor: IntArray, steps: int, first: int | None = None) -> int:
     """The right shift of each product so that its leaky sum over all ticks stays inside 24 bits.
 
-    product: the largest magnitude of a product of two messages. The sum is at most product times the geometric series
-    of the largest factor, one product more for the start value. Raises RefusedError ND302 where less than
-    `PRODUCT_BITS` of the product would be left.
+    product: the largest magnitude of a product of two messages; first: that of the start value in the same units, None
+    where it is a product itself. The sum is at most product times the geometric series of the largest factor, and the
+    start value. Raises RefusedError ND302 where making room would leave less than `PRODUCT_BITS` of the product.
     """
     kept = float(factor.max(initial=0)) / DECAY_ONE
     series = float(steps) if kept >= 1.0 else (1.0 - kept**steps) / (1.0 - kept)
-    bound = product * (series + 1.0)
+    bound = product * series + (product if first is None else first)
     exponent = max(0, math.ceil(math.log2(bound / STATE_MAX)))
     left = product.bit_length() - 1 - exponent
-    if left < PRODUCT_BITS:
+    if exponent and left < PRODUCT_BITS:
         raise RefusedError(
             "ND302",
             f"synchronisation '{name}': over {steps} ticks its sum could reach {bound:.3g}, {bound / STATE_MAX:.3g} "
@@ -261,5 +257,7 @@ def thresholds(
             source = next(p.source for p in lowered.into(population.name))
             seen = observed[source]
             largest = float(np.maximum(np.abs(seen.low), np.abs(seen.high)).max())
-            result[population.name] = parameter(share * largest / message[population.name].scale)
+            # a neuron so quiet that its threshold leaves the state never sends, with the largest threshold as well
+            level = np.minimum(share * largest / message[population.name].scale, STATE_MAX)
+            result[population.name] = parameter(level)
     return result

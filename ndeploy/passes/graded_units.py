@@ -93,7 +93,7 @@ def port_units(
                         f"population '{population.name}' sums a product and something else on one port",
                         help="let the product have a neuron of its own",
                     )
-                unit[key], exponent[products[0].name] = product_unit(population, products[0], codings)
+                unit[key], exponent[products[0].name] = product_unit(lowered, products[0], codings, inputs)
                 continue
             sums = [p for p in into if _is_weighted_sum(lowered, p.source)]
             direct = [p for p in into if p not in sums]
@@ -114,17 +114,17 @@ def _is_weighted_sum(lowered: Lowered, name: str) -> bool:
     return isinstance(population.model, Held) and not passes_on(lowered, population)
 
 
-def _source_coding(
+def source_coding(
     lowered: Lowered, name: str, codings: Mapping[str, Coding], inputs: Mapping[str, InputCoding]
 ) -> tuple[FloatArray, int]:
-    """Scale of the messages and their largest magnitude."""
+    """Scale of a population's messages and a bound of their magnitude, a power of two; binary spikes are worth 1."""
     if name in inputs:
         coding = inputs[name]
         return np.asarray(coding.scale), 1 << (coding.bits - coding.signed)
     if name in codings:
         known = codings[name]
         return known.scale, 1 << (known.bits - known.signed)
-    return np.asarray(1.0), 1  # binary spikes
+    return np.asarray(1.0), 1
 
 
 def _incoming(
@@ -135,7 +135,7 @@ def _incoming(
     inputs: Mapping[str, InputCoding],
     bits: Mapping[str, int],
 ) -> _Incoming:
-    scale, largest = _source_coding(lowered, projection.source, codings, inputs)
+    scale, largest = source_coding(lowered, projection.source, codings, inputs)
     source = lowered.population(projection.source)
     synapses = projection.synapses
     weight = np.abs(synapses.weight) * columns(synapses, scale, source.shape)
@@ -192,12 +192,10 @@ def _per_channel(unit: FloatArray) -> FloatArray:
 
 
 def product_unit(
-    population: RealPopulation, product: RealProduct, codings: Mapping[str, Coding]
+    lowered: Lowered, product: RealProduct, codings: Mapping[str, Coding], inputs: Mapping[str, InputCoding]
 ) -> tuple[FloatArray, int]:
-    """Real value of one unit of what a product adds, and the right shift that keeps the sum inside `REACH`.
-
-    Raises RefusedError ND301 where an operand has no scale (binary operands have 1).
-    """
+    """Real value of one unit of what a product adds to its target, and the right shift that keeps the sum inside
+    `REACH`. A binary operand's message is worth 1."""
     terms, views, tops = 1, [], []
     operands, out = product.subscripts.split("->")
     sizes: dict[str, int] = {}
@@ -205,15 +203,12 @@ def product_unit(
         (product.left, product.right), operands.split(","), (product.left_view, product.right_view), strict=True
     ):
         sizes |= dict(zip(letters, view, strict=True))
-        coding = codings.get(name)
-        scale = np.asarray(1.0) if coding is None else coding.scale
-        size = math.prod(view)
-        full = np.broadcast_to(scale.reshape(-1) if scale.size == size else scale, (size,))
-        views.append(full.reshape(view))
-        tops.append(1 if coding is None else 1 << (coding.bits - coding.signed))
+        scale, largest = source_coding(lowered, name, codings, inputs)
+        views.append(np.broadcast_to(scale, lowered.population(name).shape).reshape(view))
+        tops.append(largest)
     for letter, size in sizes.items():
         if letter not in out:
             terms *= size
     value = np.einsum(product.subscripts, *views) / terms * product.scale
     exponent = max(0, math.ceil(math.log2(terms * tops[0] * tops[1] / REACH)))
-    return _per_channel((value * 2.0**exponent).reshape(population.shape)), exponent
+    return _per_channel((value * 2.0**exponent).reshape(lowered.population(product.target).shape)), exponent

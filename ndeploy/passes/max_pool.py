@@ -18,8 +18,6 @@ from ndeploy.errors import RefusedError
 from ndeploy.graph.shapes import infer, input_shape
 from ndeploy.ir import network as net
 
-_BINARY = (net.IF, net.LIF, net.CubaLIF, net.Threshold)
-
 
 def expand_max_pools(network: net.Network) -> net.Network:
     """The network with every maximum pool of graded values as convolutions and ReLUs; itself where it has none.
