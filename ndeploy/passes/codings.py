@@ -199,7 +199,9 @@ def message_codings(
     scale = scale * _room(lowered, elements, scale, width, inputs)
     least = np.zeros(scale.size)
     for p in chosen:
-        np.maximum.at(least, elements.of(p.name), float(scale[elements.of(p.name)].max()) * QUIET or 1.0)
+        # what calibration never moves may reach 1
+        quiet = float(scale[elements.of(p.name)].max()) * QUIET or 1.0 / top(width[p.name], signed(p))
+        np.maximum.at(least, elements.of(p.name), quiet)
     scale = np.where(given, scale, np.maximum(scale, least))
     for p in chosen:
         own = scale[elements.of(p.name)].reshape(p.shape)

@@ -35,6 +35,8 @@ from ndeploy.quantizer import Choices, Coding, Observed
 
 MAX_SHIFT = 40
 ONE = 1 << FRACTION_BITS
+ALIGNED_ROOM = 1.0 + 2.0**-12
+"""What the largest sum may gain by being rounded to a bias and a multiplier."""
 PRODUCT_BITS = 8
 """What must be left of a product of two messages when room is made for its sum over the ticks."""
 
@@ -64,6 +66,14 @@ def multiplier(name: str, ratio: npt.ArrayLike) -> tuple[Parameter, Parameter]:
     return parameter(value), parameter(shift)
 
 
+def _argument(name: str, unit: FloatArray) -> tuple[Parameter, Parameter]:
+    """`multiplier` that brings a sum, one unit of which is worth `unit`, to the argument of a nonlinear function.
+
+    A unit worth 16 or more has the function at its end for any sum but 0: it is no more then.
+    """
+    return multiplier(name, np.minimum(unit * ONE, (1 << MULTIPLIER_BITS) - 1))
+
+
 def neuron(lowered: Lowered, choices: Choices, population: RealPopulation) -> tuple[Neuron, float | FloatArray]:
     """The integer neuron of a graded population and the real value of one unit of its message.
 
@@ -78,8 +88,7 @@ def neuron(lowered: Lowered, choices: Choices, population: RealPopulation) -> tu
     elif isinstance(model, Normed):
         made = _norm(choices, population, model, coding)
     elif isinstance(model, Softmaxed):
-        ratio = _unit(choices, population) * math.log2(math.e) * ONE
-        value, shift = multiplier(population.name, ratio)
+        value, shift = _argument(population.name, _unit(choices, population) * math.log2(math.e))
         made = Softmax(coding.bits, model.view, value, shift)
     elif isinstance(model, Synchronised):
         made = _synchrony(lowered, choices, population, model, coding)
@@ -113,14 +122,14 @@ def _affine(choices: Choices, population: RealPopulation, coding: Coding, functi
     bias = _bias(choices, population, unit)
     if function != "silu":
         return Affine(coding.bits, coding.signed, value, shift, bias)
-    gate_value, gate_shift = multiplier(population.name, unit * ONE)
+    gate_value, gate_shift = _argument(population.name, unit)
     return Silu(coding.bits, True, bias, gate_value, gate_shift, value, shift)
 
 
 def _gate(choices: Choices, population: RealPopulation, coding: Coding) -> Neuron:
     unit, gate = _unit(choices, population), _unit(choices, population, "gate")
     value, shift = multiplier(population.name, unit / coding.scale)
-    gate_value, gate_shift = multiplier(population.name, gate * ONE)
+    gate_value, gate_shift = _argument(population.name, gate)
     return Gate(
         coding.bits,
         coding.signed,
@@ -136,7 +145,7 @@ def _gate(choices: Choices, population: RealPopulation, coding: Coding) -> Neuro
 def _norm(choices: Choices, population: RealPopulation, model: Normed, coding: Coding) -> Neuron:
     unit = _unit(choices, population)
     # sums stay below REACH units, so the largest unit of a group decides what an aligned one is worth
-    aligned = float(unit.max()) * REACH / (1 << ALIGNED_BITS)
+    aligned = float(unit.max()) * REACH / (1 << ALIGNED_BITS) * ALIGNED_ROOM
     # sums that are tiny beside epsilon need no finer unit: epsilon itself takes 40 bits at most
     aligned = max(aligned, math.sqrt(model.epsilon) * 2.0**-19)
     value, shift = multiplier(population.name, unit / aligned)
@@ -150,7 +159,8 @@ def _norm(choices: Choices, population: RealPopulation, model: Normed, coding: C
     size = np.maximum(np.maximum(np.abs(gain), np.abs(offset) / (1 << 24)), 2.0**-MAX_SHIFT)
     _, exponent = np.frexp(size)
     gain_shift = np.clip(MULTIPLIER_BITS - exponent, 0, MAX_SHIFT).astype(np.int64)
-    if np.abs(gain).max() >= 1 << MULTIPLIER_BITS:
+    limit = (1 << MULTIPLIER_BITS) - 1
+    if np.abs(gain).max() > limit:
         raise RefusedError(
             "ND301",
             f"layer norm '{population.name}': its gain is {float(np.abs(gain).max()):g} units of its message a unit",
@@ -164,7 +174,7 @@ def _norm(choices: Choices, population: RealPopulation, model: Normed, coding: C
         _bias(choices, population, unit),
         value,
         shift,
-        parameter(np.ldexp(gain, gain_shift)),
+        parameter(np.clip(np.ldexp(gain, gain_shift), -limit, limit)),
         parameter(np.ldexp(offset, gain_shift)),
         parameter(gain_shift),
     )

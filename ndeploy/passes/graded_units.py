@@ -37,6 +37,8 @@ REACH = 1 << 22
 LOWEST_EXPONENT, LARGEST_EXPONENT = -8, 7
 """Exponents every target has (Loihi's range)."""
 SUM_BITS = 24
+BIAS_REACH = 64
+"""How far beyond what its weights can add a row's bias may lie for the row to have a say in the exponents."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -151,16 +153,19 @@ def _choose(
         return np.asarray(1.0), {}
     need = np.max([np.broadcast_to(x.need, population.shape) for x in incoming], axis=0)
     reach = np.sum([np.broadcast_to(x.reach, population.shape) for x in incoming], axis=0)
+    weighed = reach
     if bias is not None:
         reach = reach + np.abs(bias)
     largest = float(need.max())
     if largest == 0.0:  # nothing but the bias: any unit that holds it
-        return np.asarray(float(reach.max()) / REACH or 1.0), {x.projection.name: 0 for x in incoming}
-    # a row without weights, or with a bias far beyond them, must not need exponents of its own
-    fine = np.maximum(need, reach / (REACH * 2.0**-LOWEST_EXPONENT))
+        return np.asarray((float(reach.max()) or 1.0) / REACH), {x.projection.name: 0 for x in incoming}
+    # a row without weights, or with a bias far beyond them, gets a coarser unit: it must not decide all exponents
+    deciding = (need > 0) & (reach <= weighed * BIAS_REACH)
+    deciding = deciding if deciding.any() else need > 0
+    room = math.ceil(math.log2(float((reach[deciding] / need[deciding]).max()) / REACH))
+    shift = min(max(room, -LARGEST_EXPONENT), -LOWEST_EXPONENT)
+    fine = np.maximum(need, reach / (REACH * 2.0**shift))
     fine = _by_weight(np.maximum(fine, largest * 1e-9), incoming)
-    room = math.ceil(math.log2(float((reach / fine).max()) / REACH))
-    shift = max(room, -LARGEST_EXPONENT)
     exponents = {}
     for x in incoming:
         own = np.broadcast_to(x.need, population.shape)
