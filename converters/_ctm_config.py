@@ -92,10 +92,14 @@ def read(weights: Weights, options: Options) -> Config:
     facts.agree("out_dims", outputs)
     attends = "attention.in_proj_weight" in weights
     kinds = _ctm_backbone.kinds(weights)
+    by_steps = options.settings.stated("steps")  # --steps is another name for the ticks, and wins
+    options.require(*(() if by_steps else ("iterations",)), *(("heads",) if attends else ()))
     width, heads = _attention(weights, options, facts, kinds) if attends else (0, 0)
     select, out, action = _selection(weights, facts, neurons, attends)
     facts.agree("neuron_select_type", select, alike=_alike(select, out, action, neurons))
-    iterations: int = options.get("iterations", int, ("iterations",))
+    iterations: int = (
+        options.settings.get("steps", int) if by_steps else options.get("iterations", int, ("iterations",))
+    )
     if iterations < 1:
         raise UsageError("ND205", f"iterations is {iterations}", help="give 1 or more ticks: --set iterations=...")
     task = _task(options, kinds[0], attends)

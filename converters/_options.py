@@ -76,6 +76,16 @@ class Options:
                     return value, where
         return None, ""
 
+    def require(self, *keys: str) -> None:
+        """Raises UsageError ND204 that names every key that nothing states: nobody meets them one by one."""
+        missing = [key for key in keys if not self.settings.stated(key) and not self.find(key)[1]]
+        if missing:
+            raise UsageError(
+                "ND204",
+                f"{', '.join(map(repr, missing))} not stated, and the file does not say",
+                help=f"give what the model was trained with: {' '.join(f'--set {key}=...' for key in missing)}",
+            )
+
     def raw(self, *names: str) -> tuple[Any, str]:
         """As `find`, but lists are kept as they are."""
         for where, values in self._sources:

@@ -104,7 +104,9 @@ def _torch_load(path: Path, size: int) -> Any:
     except UnpicklingError as error:
         refused = re.search(r"(?:GLOBAL|class|function)\s+[`']?([A-Za-z_][\w]*(?:\.[\w]+)+)", str(error))
         if refused is None:
-            raise unreadable(path, _first_line(error)) from error
+            # torch's own text begins with advice to load the file without a check
+            _, _, why = str(error).partition("WeightsUnpickler error:")
+            raise unreadable(path, _first_line(ValueError(why.strip() or "no checkpoint that torch wrote"))) from error
         raise UsageError(
             "ND122",
             f"'{path}' holds a pickled '{refused[1]}', which is not on the list of inert objects; nothing was run",

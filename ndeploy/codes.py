@@ -101,9 +101,11 @@ CODES: dict[str, Code] = {
         "A loop without a delay of at least one model step: its values would depend on themselves.",
     ),
     "ND208": Code(
-        "relay added",
-        "A skip or a delay takes more chip steps than the target's synapses store, so the messages are relayed by "
-        "neurons on the way. Values and timing are unchanged; neurons, messages and synaptic operations are charged.",
+        "population added",
+        "The program has a population that the network does not show: a relay, where a skip or a delay takes more chip "
+        "steps than the target's synapses store; one that holds what is sent once a sample and used in every model "
+        "step; or the changes and sums of sigma-delta coding. Values and timing are those of the network; neurons, "
+        "messages and synaptic operations are placed and charged.",
     ),
     "ND207": Code(
         "time step does not fit the network",

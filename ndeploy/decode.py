@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ndeploy.calibration import only_signs
 from ndeploy.certainty import answers_at, most_certain
 from ndeploy.errors import UsageError
 from ndeploy.fixed import IntArray
@@ -45,7 +46,8 @@ def encode(program: Program, x: npt.NDArray[np.generic], x_scale: float = 1.0) -
     x: (samples, *shape) is static and repeated for program.steps; (samples, steps, *shape) is a sequence, whose length
     must be program.steps (`for_data` sees to that). Of a program with several inputs a sample holds all of them,
     flattened, in the order of program.inputs. The value is round(x * x_scale / port.scale), ties to even, clipped to
-    the payload. Raises UsageError ND502 (shape), ND503 (no samples), ND501 (not a number).
+    the payload. Raises UsageError ND502 (shape; anything but -1 and +1 where the family takes only these), ND503 (no
+    samples), ND501 (not a number).
     """
     if x.shape[0] == 0:
         raise UsageError("ND503", "the data holds no samples", help="give an .npz whose x has at least one sample")
@@ -55,18 +57,28 @@ def encode(program: Program, x: npt.NDArray[np.generic], x_scale: float = 1.0) -
         raise UsageError("ND501", "x holds NaN or infinity", help="clean the data")
     shapes = _input_shapes(program)
     shape = sample_shape(shapes)
+    once = [port.population for port in program.inputs if program.population(port.population).updates == 1]
     sequence = x.shape[1:] == (program.steps, *shape)
     if not sequence and x.shape[1:] != shape:
         names = ", ".join(f"'{port.population}'" for port in program.inputs)
         raise UsageError(
             "ND502",
-            f"input {names}: a sample has shape {x.shape[1:]}, the network takes {shape} "
-            f"or, as a sequence of {program.steps} steps, {(program.steps, *shape)}",
-            help="reshape x, or compile with --steps equal to the length of the sequence",
+            f"input {names}: a sample has shape {x.shape[1:]}, the network takes {shape}"
+            + ("" if once else f" or, as a sequence of {program.steps} steps, {(program.steps, *shape)}"),
+            help="reshape x" + ("" if once else ", or compile with --steps equal to the length of the sequence"),
+        )
+    if once and encodes_sequences(program, x):
+        raise UsageError(
+            "ND502",
+            f"input '{once[0]}' is static, the data hold a sequence of {x.shape[1]} values a sample",
+            help=f"give samples of shape {shape}: one value holds for all model steps",
         )
     messages: dict[str, IntArray] = {}
     parts = split_inputs(program, x)
+    looks = program.meta.get("typical", {})
     for port in program.inputs:
+        if isinstance(looks, Mapping) and looks.get(port.population) == "signs":
+            only_signs(f"input '{port.population}'", parts[port.population], x_scale)
         value = _payload(program, port, parts[port.population], x_scale)
         messages[port.population] = value if sequence else np.repeat(value[:, None], program.steps, axis=1)
     return messages

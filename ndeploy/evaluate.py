@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -13,6 +14,7 @@ from ndeploy.data import Data
 from ndeploy.decode import encode, fitted
 from ndeploy.errors import RunnerError, UsageError
 from ndeploy.fixed import IntArray
+from ndeploy.ir.diagnostic import Diagnostic
 from ndeploy.ir.program import Program
 from ndeploy.ir.result import Counts, RunResult
 from ndeploy.runners import Runner, RunnerOptions
@@ -99,6 +101,23 @@ def accuracies(
     if longer is not None:
         whole &= ~np.array(longer)
     return float(right.mean()), float(whole.mean())
+
+
+def beyond_classes(program: Program, y: IntArray | None) -> tuple[Diagnostic, ...]:
+    """A warning where y holds classes that the network does not have: they count as wrong, whatever it answers."""
+    port = program.outputs[0]
+    classes = port.answer[-1] if port.answer else math.prod(program.population(port.population).shape)
+    classes -= port.decode == "ctc"  # the last is the blank
+    if y is None or port.decode == "none" or not y.size or 0 <= int(y.min()) <= int(y.max()) < classes:
+        return ()
+    return (
+        Diagnostic(
+            "ND502",
+            f"y holds classes {int(y.min())} to {int(y.max())}, the network answers with 0 to {classes - 1}: "
+            f"{int(((y < 0) | (y >= classes)).sum())} of {y.size} labels can only count as wrong",
+            "number the classes as in training",
+        ),
+    )
 
 
 def join(results: list[RunResult]) -> RunResult:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from ndeploy.errors import UsageError
 from ndeploy.ir.diagnostic import Diagnostic
-from ndeploy.ir.network import Network
+from ndeploy.ir.network import Input, Network
 from ndeploy.ir.program import Program
 
 if TYPE_CHECKING:
@@ -111,7 +111,6 @@ def _lower(state: _State) -> _State:
 def _steps(state: _State, network: Network) -> int:
     """--steps, then what the file says, then a sequence in the calibration data."""
     from ndeploy.decode import sample_shape
-    from ndeploy.ir.network import Input
 
     asked = state.options.steps if state.options.steps is not None else network.steps
     shapes = [node.shape for node in network.nodes.values() if isinstance(node, Input)]
@@ -147,7 +146,7 @@ def _schedule(state: _State) -> _State:
     # a projection of delay d stores a message for d - 1 chip steps: the first is the way itself
     lowered, planned = relay_long_delays(state.lowered, planned, None if stored is None else stored + 1)
     notes = tuple(
-        Diagnostic("ND208", f"relay '{name}' added: {why}", "it takes neurons and messages")
+        Diagnostic("ND208", f"population '{name}' added: {why}", "nothing to do: what it takes is placed and charged")
         for name, why in lowered.added
     )
     return replace(state, lowered=lowered, schedule=planned, diagnostics=state.diagnostics + notes)
@@ -170,7 +169,7 @@ def _quantise(state: _State) -> _State:
         for key in ("input_bits", "input_scale", "input_signed")
         if key in state.options.settings
     }
-    calibration, observed, moments = _observe(state)
+    calibration, observed, moments, told = _observe(state)
     request = Request(
         state.lowered,
         state.schedule,
@@ -183,6 +182,7 @@ def _quantise(state: _State) -> _State:
         state.options.activation_bits,
         moments=moments,
     )
+    state = replace(state, diagnostics=state.diagnostics + told)
     method = known[state.options.method]
     if state.options.coding == "none":
         quantised = method.quantize(request, state.progress)
@@ -196,8 +196,11 @@ def _quantise(state: _State) -> _State:
     return replace(state, quantised=quantised, diagnostics=state.diagnostics + quantised.diagnostics)
 
 
-def _observe(state: _State) -> tuple[Data | None, Mapping[str, Observed], Mapping[str, Moments]]:
-    """Calibration data, made up where the family says what inputs look like, and the ranges that they show."""
+def _observe(
+    state: _State,
+) -> tuple[Data | None, Mapping[str, Observed], Mapping[str, Moments], tuple[Diagnostic, ...]]:
+    """Calibration data, made up where the family says what inputs look like, the ranges that they show, remarks."""
+    from ndeploy.calibration import remarks
     from ndeploy.ir.lowered import GRADED
     from ndeploy.moments import port_moments
     from ndeploy.observe import observe, typical
@@ -208,7 +211,7 @@ def _observe(state: _State) -> tuple[Data | None, Mapping[str, Observed], Mappin
     assert state.network is not None
     assert state.lowered is not None
     if not any(isinstance(p.model, GRADED) for p in state.lowered.populations):
-        return state.calibration, {}, {}
+        return state.calibration, {}, {}, ()
     data = state.calibration if state.calibration is not None else typical(state.network, TYPICAL_SAMPLES, 0)
     if data is None:
         raise UsageError(
@@ -216,6 +219,7 @@ def _observe(state: _State) -> tuple[Data | None, Mapping[str, Observed], Mappin
             "the ranges of this network's graded messages are not known",
             help="give --calibration DATA.npz with samples like those it will see",
         )
+    told = remarks(state.network, state.calibration, data)
     check_accumulators(state.lowered, state.options.activation_bits or ACTIVATION_BITS)
     network = graded_form(state.network)
     how = "second-order"
@@ -225,9 +229,9 @@ def _observe(state: _State) -> tuple[Data | None, Mapping[str, Observed], Mappin
         state.progress("observing the float network")
         observed = observe(network, data, steps=state.lowered.steps)
         if how == "nearest":
-            return data, observed, {}
+            return data, observed, {}, told
         state.progress("observing what varies together")
-        return data, observed, port_moments(network, state.lowered, data)
+        return data, observed, port_moments(network, state.lowered, data), told
 
 
 @contextmanager
@@ -245,7 +249,6 @@ def _one_thread() -> Iterator[None]:
 
 def _stated_input(network: Network) -> dict[str, float]:
     """What the network itself says of its input's payload: one that comes quantised takes whole numbers as they are."""
-    from ndeploy.ir.network import Input
 
     stated = [node for node in network.nodes.values() if isinstance(node, Input) and node.whole is not None]
     if not stated or stated[0].whole is None:
@@ -315,6 +318,9 @@ def compile_model(
         "method": options.method,
         "attention": options.attention,
     }
+    typical = {name: node.typical for name, node in state.network.nodes.items() if isinstance(node, Input)}
+    if any(typical.values()):
+        meta["typical"] = typical
     if state.coding:
         meta["coding"] = dict(state.coding)
     program = replace(state.quantised.program, meta=meta)

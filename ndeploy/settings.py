@@ -86,6 +86,10 @@ class Settings:
         self._record[key] = {"value": value, "from": origin}
         return value
 
+    def stated(self, key: str) -> bool:
+        """Whether --set, or an option of the command line that stands for it, gives the key."""
+        return key in self._given
+
     def unused(self) -> tuple[str, ...]:
         """Keys that were given and never read."""
         return tuple(key for key in self._given if key not in self._read)

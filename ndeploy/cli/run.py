@@ -47,7 +47,7 @@ def run_command(
     from ndeploy import artifact as artifacts
     from ndeploy import data as samples
     from ndeploy.decode import clipped, for_data, stretched
-    from ndeploy.evaluate import evaluate
+    from ndeploy.evaluate import beyond_classes, evaluate
 
     if output is not None:
         atomic.check_writable(output)
@@ -66,7 +66,8 @@ def run_command(
             early = adaptive.run(program, given, chosen, told, stop_certainty, batch=batch)
             evaluation = early.spent
             saving = _saving(loaded, program, early)
-    for diagnostic in (*stretched(loaded.program, program), *clipped(program, given.x, given.x_scale)):
+    told_of = *stretched(loaded.program, program), *clipped(program, given.x, given.x_scale)
+    for diagnostic in (*told_of, *beyond_classes(program, given.y)):
         guard.show_diagnostic(diagnostic)
     if output is not None:
         _write(output, program, evaluation, trace, early)

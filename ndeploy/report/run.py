@@ -42,7 +42,10 @@ def report(
     parts.append(_layers(program, evaluation))
     lost = {f"{p}: {event}": n for p, events in evaluation.result.overflow.items() for event, n in events.items() if n}
     if lost:
-        parts.append("[yellow]values left their declared width[/yellow] (times, over all samples)")
+        parts.append(
+            "[yellow]values left their declared width[/yellow] and were clipped or wrapped to it (times, over all "
+            f"{evaluation.samples} samples; a few clipped messages are what calibration expects)"
+        )
         parts.append(style.facts({name: str(n) for name, n in lost.items()}))
     return parts
 
