@@ -157,7 +157,7 @@ def alpha_bound(program: Program, population: Population) -> IntArray | None:
     left, right = (_reach(program, population, port) for port in neuron.ports)
     if left is None or right is None:
         return None
-    # a negative product rounds away from zero; a decay rounds towards it
+    # a product is rounded to nearest, by half a unit at most; a decay rounds towards zero
     product = -((-(left * right)) >> neuron.exponent)
     factor = np.broadcast_to(np.asarray(neuron.factor, dtype=np.int64), population.shape).reshape(-1)
     start = np.broadcast_to(np.asarray(neuron.start, dtype=np.int64), population.shape).reshape(-1)

@@ -18,7 +18,7 @@ from ndeploy.data import Data
 from ndeploy.graph.machine import Machine
 from ndeploy.graph.reference import inputs
 from ndeploy.ir import network as net
-from ndeploy.ir.lowered import FloatArray, Held, Lowered, RealConv, RealDense, RealProjection
+from ndeploy.ir.lowered import DeltaCoded, FloatArray, Held, Lowered, RealConv, RealDense, RealProjection
 from ndeploy.passes.graded_units import port_key, weighted_ports
 
 MAX_COLUMNS = 4096
@@ -69,10 +69,25 @@ def _seen(lowered: Lowered, projection: RealProjection, kept: set[str]) -> str |
     """The node whose value the projection's messages carry."""
     name = projection.source
     model = lowered.population(name).model
-    if name not in kept and isinstance(model, Held):
+    if isinstance(model, DeltaCoded):
+        # the sum of weighed changes is the weighed value that the register holds
+        sums = {p.target for p in lowered.projections if p.source == name and p.unit}
+        name = next((p.target for p in lowered.projections if p.source in sums and p.unit and p.lag == 1), name)
+    elif name not in kept and isinstance(model, Held):
         above = [p.source for p in lowered.into(name) if p.unit]
         name = above[0] if len(above) == 1 else name
     return name if name in kept else None
+
+
+def weighed(lowered: Lowered, population: str, port: str) -> list[RealProjection]:
+    """The weighted projections whose sum reaches a port: those that end on it, and those behind a sum of changes."""
+    found = []
+    for p in lowered.into(population):
+        if p.port == port and not p.unit:
+            found.append(p)
+        elif p.port == port and isinstance(lowered.population(p.source).model, Held):
+            found += [x for x in lowered.into(p.source) if not x.unit]
+    return found
 
 
 def _ports(lowered: Lowered, kept: set[str]) -> dict[str, list[tuple[RealProjection, str]]]:
@@ -80,7 +95,7 @@ def _ports(lowered: Lowered, kept: set[str]) -> dict[str, list[tuple[RealProject
     found: dict[str, list[tuple[RealProjection, str]]] = {}
     for population in lowered.populations:
         for port in weighted_ports(population):
-            into = [p for p in lowered.into(population.name) if p.port == port and not p.unit]
+            into = weighed(lowered, population.name, port)
             seen = [(p, name) for p in into if (name := _seen(lowered, p, kept)) is not None]
             if not seen or len(seen) < len(into):
                 continue

@@ -224,7 +224,7 @@ def test_synchrony(pairs, factor: int, exponent: int, start: int, table: list[in
     alpha, exact, worst = start, Fraction(start), 0
     clipped = False
     for k, (left, right) in enumerate(pairs):
-        raw = toward_zero(alpha * factor, 12) + (left * right >> exponent)
+        raw = toward_zero(alpha * factor, 12) + (left * right + (1 << exponent >> 1) >> exponent)
         alpha = max(-(2**23) + 1, min(2**23 - 1, raw))
         clipped = clipped or alpha != raw
         exact = exact * Fraction(factor, 4096) + Fraction(left * right, 2**exponent)

@@ -15,12 +15,12 @@ from ndeploy.neurons.saturation import saturate, saturation
 
 @dataclass(frozen=True, eq=False)
 class Synchrony(Neuron):
-    """alpha <- clip24(decay(alpha, factor) + ((a_left a_right) >> exponent));  tick <- tick + 1
+    """alpha <- clip24(decay(alpha, factor) + ((a_left a_right + half) >> exponent));  tick <- tick + 1
     message = clip((alpha * table[tick - 1] + half) >> shift)
 
     factor: 0..4096, 4096 keeps all. start: alpha before the first update. table: (ticks, neurons), the data-independent
     1 / sqrt(beta) with all scales folded in, 16 bits; updates beyond its last row use the last row.
-    Error of alpha after k updates: less than k units of rounding toward zero and, with an exponent, k of floor; where
+    Error of alpha after k updates: less than k units of rounding toward zero and, with an exponent, k halves; where
     the factor is rounded to 12 bits, k 2^-13 of the largest |alpha| more. The message: the table's entry times that,
     and half a unit.
     """
@@ -48,7 +48,7 @@ class Synchrony(Neuron):
         return state | {"alpha": np.broadcast_to(start, shape).astype(np.int64)}
 
     def _alpha(self, state: State, inputs: Mapping[str, IntArray]) -> IntArray:
-        product = (inputs["left"] * inputs["right"]) >> self.exponent
+        product = round_shift(inputs["left"] * inputs["right"], self.exponent)
         return decay(state["alpha"], np.asarray(self.factor)) + product
 
     def _value(self, alpha: IntArray, tick: IntArray) -> IntArray:

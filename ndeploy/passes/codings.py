@@ -29,7 +29,6 @@ from ndeploy.ir.lowered import (
     RealProduct,
     Registered,
     Softmaxed,
-    Source,
 )
 from ndeploy.passes.along import by_column, by_row, columns, largest_by_row
 from ndeploy.quantizer import Coding, InputCoding, Observed
@@ -178,7 +177,8 @@ def message_codings(
     """Coding of every graded population whose scale does not follow from its own weights (sums of weighted deltas).
 
     bits: payload of each population that rescales. headroom: how much larger than observed a message may get before it
-    is clipped. Raises RefusedError ND305 where a range is not known.
+    is clipped. Raises RefusedError ND305 where a range is not known, ND301 where spikes are passed on from a
+    start value that is no whole number of them.
     """
     elements = _Elements(lowered)
     scale = np.zeros(int(elements.component.max(initial=0)) + 1)
@@ -191,12 +191,15 @@ def message_codings(
         wide = 1.0 if isinstance(p.model, Softmaxed) else headroom
         np.maximum.at(scale, elements.of(p.name), magnitudes(p, observed) * wide / steps)
     given = np.zeros(scale.size, dtype=np.bool_)
-    for q in lowered.projections:  # what is passed on from the host has the host's scale
-        from_host = isinstance(lowered.population(q.source).model, Source)
-        if from_host and q.target in elements.first and passes_on(lowered, lowered.population(q.target)):
-            scale[elements.of(q.target)] = inputs[q.source].scale
+    for q in lowered.projections:  # what is passed on from the host has the host's scale, from spikes theirs
+        if q.source in elements.first or q.target not in elements.first:
+            continue
+        target = lowered.population(q.target)
+        if passes_on(lowered, target):
+            _require_whole_start(target, q.source, q.source in inputs)
+            scale[elements.of(q.target)] = inputs[q.source].scale if q.source in inputs else 1.0
             given[elements.of(q.target)] = True
-    scale = scale * _room(lowered, elements, scale, width, inputs)
+    scale = np.where(given, scale, scale * _room(lowered, elements, scale, width, inputs))
     least = np.zeros(scale.size)
     for p in chosen:
         # what calibration never moves may reach 1
@@ -207,6 +210,20 @@ def message_codings(
         own = scale[elements.of(p.name)].reshape(p.shape)
         codings[p.name] = Coding(_compact(own), width[p.name], signed(p))
     return codings
+
+
+def _require_whole_start(population: RealPopulation, source: str, from_host: bool) -> None:
+    model = population.model
+    if (
+        isinstance(model, Registered | Held | DeltaCoded)
+        and not from_host
+        and (model.start != np.rint(model.start)).any()
+    ):
+        raise RefusedError(
+            "ND301",
+            f"'{population.name}' passes on the spikes of '{source}', and its start value is no whole number of them",
+            help="put an Activation (identity) between the two, or start from 0",
+        )
 
 
 def _room(
@@ -272,7 +289,8 @@ def _widths(
         if not ready:
             ready = [(p, []) for p in waiting]
         for p, sources in ready:
-            more = int(isinstance(p.model, DeltaCoded | Held))
+            # a difference takes one bit more; a sum of differences stays within a threshold of what they came from
+            more = int(isinstance(p.model, DeltaCoded))
             known = []
             for s in sources:
                 unsigned = not (inputs[s].signed if s in inputs else signed(lowered.population(s)))

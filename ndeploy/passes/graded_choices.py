@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-from ndeploy.ir.lowered import GRADED, Lowered, RealConv, RealProduct, Softmaxed
+from ndeploy.ir.lowered import GRADED, DeltaCoded, Lowered, RealConv, RealProduct, Softmaxed
 from ndeploy.passes.codings import message_codings, rescales, signed
 from ndeploy.passes.graded import thresholds
 from ndeploy.passes.graded_units import LOWEST_EXPONENT, REACH, port_units
@@ -35,10 +35,18 @@ def message_bits(request: Request) -> dict[str, int]:
         chosen = request.activation_bits or (STATIC_BITS if narrow else ACTIVATION_BITS)
         if request.activation_bits is None and population.updates is not None and not signed(population):
             chosen = IMAGE_BITS
+        if any(
+            p.source == population.name and _is_delta(request.lowered, p.target) for p in request.lowered.projections
+        ):
+            chosen = max(2, chosen - 1)  # differences take one bit more
         result[population.name] = READOUT_BITS if population.name in readouts else chosen
     for product in request.lowered.products:
         _fit_operands(request.lowered, product, result)
     return result
+
+
+def _is_delta(lowered: Lowered, name: str) -> bool:
+    return isinstance(lowered.population(name).model, DeltaCoded)
 
 
 def _fit_operands(lowered: Lowered, product: RealProduct, bits: dict[str, int]) -> None:

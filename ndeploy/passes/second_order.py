@@ -26,19 +26,22 @@ SMALL = 1 << 16
 def second_order(lowered: Lowered, choices: Choices, moments: Mapping[str, Moments]) -> Choices:
     """The choices with mantissas, row units and bias corrections for every port whose moments are known."""
     weights: dict[str, npt.NDArray[np.int16]] = dict(choices.weights)
-    unit, bias = dict(choices.unit), dict(choices.bias)
+    unit, bias, message = dict(choices.unit), dict(choices.bias), dict(choices.message)
     for population in lowered.populations:
         for port in weighted_ports(population):
             key = port_key(population.name, port)
-            into = [p for p in lowered.into(population.name) if p.port == port]
-            if key not in moments or any(p.unit for p in into):
-                continue  # sums of weighted deltas share their unit with the port
+            if key not in moments:
+                continue
             found, stretch, correction = _port(lowered, choices, population, key, moments[key])
             weights |= found
             full = np.broadcast_to(choices.unit[key], population.shape)
             unit[key] = full * stretch.reshape(full.shape)
             bias[key] = correction.reshape(population.shape)
-    return replace(choices, weights=weights, unit=unit, bias=bias)
+            for p in lowered.into(population.name):
+                if p.port == port and p.unit:  # a sum of weighed changes has the unit of the port
+                    unit[p.source] = unit[key]
+                    message[p.source] = replace(message[p.source], scale=unit[key])
+    return replace(choices, weights=weights, unit=unit, bias=bias, message=message)
 
 
 def _port(

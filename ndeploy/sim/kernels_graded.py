@@ -195,6 +195,7 @@ def synchrony(left, right, exponent, alpha, tick, factor, table, shift, high, me
     """left, right, messages (B, T, N); alpha (B, N) int64 is changed; the first step is number `tick`; trace (B, T, N)
     of alpha or an empty array; events: clipped, alpha beyond 24 bits."""
     traced = trace.shape[0] > 0
+    half = (_i8(1) << exponent) >> _i8(1)
     for b in range(left.shape[0]):
         state = alpha[b]
         for t in range(left.shape[1]):
@@ -205,7 +206,7 @@ def synchrony(left, right, exponent, alpha, tick, factor, table, shift, high, me
             for n in range(one.shape[0]):
                 kept = state[n] * factor[n]
                 kept = (kept + ((kept >> _i8(63)) & _i8(4095))) >> _i8(12)
-                x = kept + ((_i8(one[n]) * _i8(other[n])) >> exponent)
+                x = kept + ((_i8(one[n]) * _i8(other[n]) + half) >> exponent)
                 beyond += _i8((x > _STATE) | (x < -_STATE))
                 x = min(max(x, _i8(-_STATE)), _i8(_STATE))
                 state[n] = x
