@@ -42,8 +42,9 @@ demo: $(STAMP)
 
 # the peers ask for torchvision and other builds of torch: without their needs, but for two small ones
 bench: $(STAMP)
-	$(PIP) install --quiet --no-deps snntorch==1.0.0 spikingjelly==2.0.0 loguru tqdm
+	$(PIP) install --quiet --no-deps snntorch==1.0.0 spikingjelly==2.0.0 loguru tqdm onnxruntime==1.31.1 flatbuffers
 	$(BIN)/python benchmarks/simulator.py
+	$(BIN)/python benchmarks/ctm.py
 
 # torch comes first and by its exact version, so that nothing after it can choose another build. norse asks for
 # torchvision, which would replace torch, and lava-nc 0.10.0 asks for Python 3.10 and numpy < 2 although it runs on
