@@ -37,7 +37,13 @@ def report(artifact: Artifact) -> list[RenderableType]:
         parts.append(products(program))
     parts += [schedule(program), style.plain(tick_time(program).words()), ""]
     if artifact.placement:
-        plain = {key: str(value) for key, value in artifact.placement.items() if not isinstance(value, dict | list)}
+        plain = {
+            key.removesuffix("_bytes").replace("_", " "): style.size_in_bytes(value)
+            if key.endswith("_bytes")
+            else str(value)
+            for key, value in artifact.placement.items()
+            if not isinstance(value, dict | list)
+        }
         parts += ["[bold]placement[/bold]", style.facts(plain)]
     settings = artifact.meta.get("settings", {})
     if settings:
