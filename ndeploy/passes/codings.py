@@ -35,6 +35,8 @@ from ndeploy.quantizer import Coding, InputCoding, Observed
 
 QUIET = 1e-3
 """Least scale beside the population's largest: what calibration hardly moves is not made infinitely fine."""
+SPARE_BITS = 12
+"""Payload from which room beyond the observed range costs nothing that matters."""
 KEPT_BITS = 10
 """Bits of magnitude that a message keeps when its payload is lent to weights."""
 
@@ -188,7 +190,8 @@ def message_codings(
     for p in chosen:
         is_signed = signed(p)
         steps = top(width[p.name], is_signed)
-        wide = 1.0 if isinstance(p.model, Softmaxed) else headroom
+        spare = width[p.name] >= SPARE_BITS and not isinstance(p.model, Softmaxed)
+        wide = headroom if spare else 1.0
         np.maximum.at(scale, elements.of(p.name), magnitudes(p, observed) * wide / steps)
     given = np.zeros(scale.size, dtype=np.bool_)
     for q in lowered.projections:  # what is passed on from the host has the host's scale, from spikes theirs

@@ -19,7 +19,7 @@ IMAGE_BITS = 8
 """Payload of images and of the rectified values of backbones."""
 READOUT_BITS = 16
 LEAST_OPERAND_BITS = 6
-HEADROOM = 1.0
+HEADROOM = 1.25
 """How much beyond the calibration data's range a graded message reaches before it is clipped."""
 
 
