@@ -161,7 +161,8 @@ def errors(found: Mapping[str, FloatArray], wanted: ctm_equations.Ticks) -> dict
 def bounds(machine: Machine, program: Program) -> dict[str, FloatArray]:
     """What `errors` may be, (ticks,) by signal: `FACTOR` times what disturbed equations stray at this tick or before,
     `FLOOR` of the signal's largest magnitude and, of shares of one, half a unit of the message."""
-    started = {"post": float(np.abs(machine.state["start_activated_state"]).max())}
+    starts = {"post": "start_activated_state", "pre": "start_trace"}
+    started = {name: float(np.abs(machine.state[tensor]).max()) for name, tensor in starts.items()}
     result = {}
     for name, value in machine.strayed.items():
         # the state that the ticks begin with is coded on the scale of those that follow

@@ -6,8 +6,8 @@ is worth, with tests/ctm_equations.py in float64. The bound on the largest error
     4 max_{j <= k} strayed_j + 2^-10 largest (+ half a unit of attention's message)
 
 strayed_j: how far six machines stray at tick j whose every tensor (weights, biases, gains, start values, decays) is
-moved at random by up to 2^-12 of its largest element; largest: of the signal over all ticks, of post with the start
-state, which z holds on the same scale.
+moved at random by up to 2^-12 of its largest element; largest: of the signal over all ticks, of post and pre with the
+start state and trace, which are held on the same scales.
 
 Derived: what a tick adds is weights and messages off by half a unit, the neurons' errors of docs/program.md (2^-16 of
 a value for a rounded multiplier, 1e-4 of a gate's, 2.2e-4 of a share of softmax, half a unit of a message), and decays
@@ -15,8 +15,10 @@ off by 2^-13. 16-bit weights that read 16-bit messages do not keep 16 bits: a su
 of 2^-8 a row of n weights keeps 14 - log2 n, which is 2^-10 to 2^-12 of the largest for the rows here, less where signs
 and sizes mix. That is the step of the disturbance; all else is smaller. What later ticks make of it is the machine's
 own doing, and what the disturbed equations measure: a layer norm over a history of two values, or over two hidden
-units, is a sign, and no bound that grows steadily with the tick would hold.
-Calibrated: the 4 and the 2^-10. Over 600 machines the largest error took 0.74 of its bound, the median one 0.09.
+units, is a sign, and no bound that grows steadily with the tick would hold. One thing it does not measure: where a
+machine comes to rest for tens of ticks, a layer norm over its history blows up the rounding that is left; ticks drawn
+here are too few for that.
+Calibrated: the 4 and the 2^-10. Over 300 machines the largest error took 0.59 of its bound, the median one 0.09.
 The bound is tight where it matters: every fault in `FAULTS`, down to a temperature 5 % off, breaks it.
 """
 
