@@ -18,6 +18,7 @@ from ndeploy.fixed import IntArray
 from ndeploy.ir.lowered import DeltaCoded
 from ndeploy.ir.program import Program
 from ndeploy.ir.result import RunResult
+from ndeploy.passes.compose import to_matrix
 from ndeploy.quantizer import Quantised, Request
 
 SAMPLES = 512
@@ -128,7 +129,7 @@ def _told(
     synapses fed by every message ("dense": each neuron sends at every model step)."""
     coded = {p.name for p in request.lowered.populations if isinstance(p.model, DeltaCoded)}
     weighted = [p for p in request.lowered.projections if p.source in coded and not p.unit]
-    dense = sum(p.synapses.weight.size for p in weighted) * request.lowered.steps
+    dense = sum(to_matrix(p.synapses).nnz for p in weighted) * request.lowered.steps
     spent = sum(float(np.mean(result.counts.synaptic_ops[p.name])) for p in weighted)
     total = sum(float(np.mean(v)) for v in result.counts.synaptic_ops.values())
     before = sum(float(np.mean(v)) for v in reference.counts.synaptic_ops.values())

@@ -13,12 +13,14 @@ from ndeploy.ir.lowered import FloatArray, Lowered, RealConv, RealPopulation, Re
 from ndeploy.moments import Moments
 from ndeploy.passes.along import by_row, columns
 from ndeploy.passes.codings import top
-from ndeploy.passes.graded_units import port_key, weighted_ports
+from ndeploy.passes.graded_units import port_key, source_coding, weighted_ports
 from ndeploy.passes.rounding import by_column, mean_square, metric, refined, round_together
 from ndeploy.quantizer import Choices
 
 STRETCHES = tuple(2.0 ** (i / 12) for i in range(12))
 """How much coarser a row's unit may get where its weights then lie nearer to whole numbers."""
+GROWTH = 1.5
+"""How much further than before a sum may reach: half of the state is left beyond `graded_units.REACH`."""
 SMALL = 1 << 16
 """Weights of a port for which every stretch is tried: beyond, one costs seconds and gains little."""
 
@@ -59,6 +61,13 @@ def _port(
     weight = np.concatenate(real, axis=2)
     covariance = moments.covariance * steps[:, :, None] * steps[:, None, :]
     rounded, stretch = _best(weight, covariance, limit.astype(np.float64), weight.size <= SMALL)
+    largest = np.concatenate(
+        [np.full(w.shape[-1], _largest(lowered, choices, p)) for p, w in zip(into, real, strict=True)]
+    )
+    # the unit was chosen for the weights as they are: a row whose sum could now outgrow its state stays at nearest
+    wide = np.abs(rounded) @ largest > GROWTH * (np.abs(weight) @ largest)
+    rounded = np.where(wide[..., None], np.clip(np.rint(weight), -limit, limit), rounded)
+    stretch = np.where(wide, 1.0, stretch)
     lost = weight - rounded * stretch[:, :, None]
     error = (lost @ (moments.mean * steps)[:, :, None])[:, :, 0]
     mantissas: dict[str, npt.NDArray[np.int16]] = {}
@@ -74,6 +83,12 @@ def _port(
         np.repeat(stretch.reshape(-1), per_neuron),
         np.repeat(error.reshape(-1), per_neuron) * unit,
     )
+
+
+def _largest(lowered: Lowered, choices: Choices, p: RealProjection) -> float:
+    """The largest message of the projection's source, in units of the port's sum for a mantissa of one."""
+    _, most = source_coding(lowered, p.source, choices.message, choices.inputs)
+    return float(most * 2.0 ** choices.own_exponent.get(p.name, 0))
 
 
 def _in_steps(
