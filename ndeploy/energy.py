@@ -99,6 +99,10 @@ class EnergyReport:
         }
 
 
+def _chips(count: int) -> str:
+    return f"{count} chip" if count == 1 else f"{count} chips"
+
+
 def _means(counts: Mapping[str, IntArray]) -> dict[str, float]:
     return {name: float(np.mean(values)) if np.size(values) else 0.0 for name, values in counts.items()}
 
@@ -222,11 +226,11 @@ def _unpriced(
     if target.placed:
         power = target.static_power
         if power is None or latency is None:
-            found.append(f"static power of {placed.chips} chips: none published")
+            found.append(f"static power of {_chips(placed.chips)}: none published")
         else:
             joules = latency.times(power.nominal * placed.chips)
             found.append(
-                f"static power of {placed.chips} chips at {power.nominal:g} W: {joules.low:.3g} to {joules.high:.3g} J "
+                f"static power of {_chips(placed.chips)} at {power.nominal:g} W: {joules.low:.3g} to {joules.high:.3g} J "
                 f"a sample, not dynamic and so not in the total ({power.source})"
             )
         found.append("barriers' energy: none published")

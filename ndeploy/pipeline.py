@@ -145,10 +145,12 @@ def _schedule(state: _State) -> _State:
     stored = state.target.widths.delay.value
     # a projection of delay d stores a message for d - 1 chip steps: the first is the way itself
     lowered, planned = relay_long_delays(state.lowered, planned, None if stored is None else stored + 1)
-    notes = tuple(
-        Diagnostic("ND208", f"population '{name}' added: {why}", "nothing to do: what it takes is placed and charged")
-        for name, why in lowered.added
-    )
+    notes: tuple[Diagnostic, ...] = ()
+    if lowered.added:
+        what = "; ".join(f"'{name}': {why}" for name, why in lowered.added)
+        how_many = f"{len(lowered.added)} populations" if len(lowered.added) > 1 else "a population"
+        help_ = "nothing to do: what they take is placed and charged"
+        notes = (Diagnostic("ND208", f"{how_many} added: {what}", help_),)
     return replace(state, lowered=lowered, schedule=planned, diagnostics=state.diagnostics + notes)
 
 
