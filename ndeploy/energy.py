@@ -230,8 +230,8 @@ def _unpriced(
         else:
             joules = latency.times(power.nominal * placed.chips)
             found.append(
-                f"static power of {_chips(placed.chips)} at {power.nominal:g} W: {joules.low:.3g} to {joules.high:.3g} J "
-                f"a sample, not dynamic and so not in the total ({power.source})"
+                f"static power of {_chips(placed.chips)} at {power.nominal:g} W: {joules.low:.3g} to {joules.high:.3g} "
+                f"J a sample, not dynamic and so not in the total ({power.source})"
             )
         found.append("barriers' energy: none published")
     return tuple(found)
