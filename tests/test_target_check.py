@@ -12,8 +12,10 @@ from hypothesis import strategies as st
 from random_programs import cases
 
 from ndeploy.check import CONSTRAINTS, check, message
+from ndeploy.check_graded import alpha_bound
 from ndeploy.codes import CODES
 from ndeploy.errors import RefusedError
+from ndeploy.fixed import STATE_MAX
 from ndeploy.ir.program import InputPort, OutputPort, Population, Product, Program, Projection
 from ndeploy.neurons import Compare, CubaLif, Input, Neuron, Relay, SigmaDelta, TernaryLif
 from ndeploy.plugins import targets
@@ -159,5 +161,10 @@ def test_messages_are_docstrings_and_codes_exist() -> None:
 
 @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.booleans().flatmap(lambda graded: cases(graded=graded)))
-def test_lava_takes_every_program(case: Any) -> None:
-    assert check(case[0], targets()["lava"]) == ()
+def test_lava_takes_every_program_whose_accumulators_fit(case: Any) -> None:
+    bounds = [alpha_bound(case[0], p) for p in case[0].populations]
+    if any(bound is not None and bool((bound > STATE_MAX).any()) for bound in bounds):
+        with pytest.raises(RefusedError, match="accumulator may leave its 24 bits"):
+            check(case[0], targets()["lava"])
+    else:
+        assert check(case[0], targets()["lava"]) == ()
