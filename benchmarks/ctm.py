@@ -27,7 +27,7 @@ import numpy as np  # noqa: E402
 import torch  # noqa: E402
 from ctm_float import FloatCtm  # noqa: E402
 
-from ndeploy import sim  # noqa: E402
+from ndeploy import checkpoint, sim  # noqa: E402
 from ndeploy.decode import encode  # noqa: E402
 from ndeploy.pipeline import CompileOptions, compile_model  # noqa: E402
 
@@ -38,11 +38,11 @@ Work = Callable[[], object]
 
 
 def load(folder: Path) -> FloatCtm:
-    """The float model of a checkpoint. These files are ours: they hold more than weights_only admits."""
-    loaded = torch.load(folder / "checkpoint.pt", weights_only=False, map_location="cpu")
-    args = loaded["args"]
-    reshaper = tuple(getattr(args, "prediction_reshaper", (-1,)))
-    return FloatCtm(loaded["model_state_dict"], args.iterations, args.heads, reshaper)
+    """The float model of a checkpoint, read as any checkpoint is: nothing is unpickled beyond the allow-list."""
+    loaded = checkpoint.load(folder / "checkpoint.pt")
+    reshaper = tuple(loaded.args.get("prediction_reshaper", (-1,)))
+    state = {name: torch.from_numpy(np.array(value)) for name, value in loaded.state.items()}
+    return FloatCtm(state, loaded.args["iterations"], loaded.args["heads"], reshaper)
 
 
 def error(model: FloatCtm, folder: Path) -> float:
