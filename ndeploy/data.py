@@ -34,6 +34,13 @@ class Data:
         """Samples start..stop - 1."""
         return Data(self.x[start:stop], None if self.y is None else self.y[start:stop], self.x_scale)
 
+    def spread(self, most: int) -> Data:
+        """At most `most` samples, evenly over all of them; itself where there are no more."""
+        if len(self) <= most:
+            return self
+        pick = np.unique(np.linspace(0, len(self) - 1, most).astype(int))
+        return Data(self.x[pick], None if self.y is None else self.y[pick], self.x_scale)
+
 
 def load(path: Path, limit: int | None = None) -> Data:
     """Read the data file; `limit` keeps the first samples only.

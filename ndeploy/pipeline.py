@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 
 ROUNDINGS = ("second-order", "nearest")
 """How weights of graded networks are rounded (--set rounding=...)."""
+OBSERVED_STEPS = 1 << 17
+"""Model steps, over all samples, for which the float network is observed: more samples than that are thinned out."""
+LEAST_OBSERVED = 16
 TYPICAL_SAMPLES = 512
 """Calibration samples that are made up where the family says what its inputs look like."""
 
@@ -227,13 +230,14 @@ def _observe(
     how = "second-order"
     if "rounding" in state.options.settings:
         how = str(state.settings.get("rounding", ROUNDINGS))
+    seen = data.spread(max(LEAST_OBSERVED, OBSERVED_STEPS // state.lowered.steps))
     with _one_thread():
         state.progress("observing the float network")
-        observed = observe(network, data, steps=state.lowered.steps)
+        observed = observe(network, seen, steps=state.lowered.steps)
         if how == "nearest":
             return data, observed, {}, told
         state.progress("observing what varies together")
-        return data, observed, port_moments(network, state.lowered, data), told
+        return data, observed, port_moments(network, state.lowered, seen), told
 
 
 @contextmanager

@@ -286,7 +286,7 @@ def quantize(request: Request, progress: Callable[[str], None]) -> Quantised:
     factors: dict[str, float] = {}
     shifts: dict[str, int] = {}
     coarser: dict[str, int] = {}
-    sample = _calibration_sample(request.calibration)
+    sample = None if request.calibration is None else request.calibration.spread(CALIBRATION_SAMPLES)
     for round_ in range(ROUNDS):
         choices = _choices(request, factors, shifts, coarser)
         program = fit_fields(integerise(request.lowered, request.schedule, choices, request.name), request.target)
@@ -339,14 +339,6 @@ def _room(request: Request, program: Program, name: str, exponent: int) -> int:
         return max(0, exponent)
     low = request.target.widths.weight_exponent_low.value
     return exponent - (LOWEST_EXPONENT if low is None else max(low, LOWEST_EXPONENT))
-
-
-def _calibration_sample(data: Data | None) -> Data | None:
-    """Samples spread evenly over the calibration set."""
-    if data is None:
-        return None
-    pick = np.unique(np.linspace(0, len(data.x) - 1, CALIBRATION_SAMPLES).astype(int))
-    return Data(data.x[pick], None if data.y is None else data.y[pick], data.x_scale)
 
 
 def _overflows(program: Program, data: Data) -> list[str]:

@@ -45,7 +45,7 @@ def with_threshold(
         raise UsageError(
             "ND305", "--threshold auto needs calibration data", help="give --calibration DATA.npz or --threshold 0.03"
         )
-    data = _sample(request.calibration)
+    data = request.calibration.spread(SAMPLES)
     decode = request.lowered.decode
     if decode == "none":
         raise UsageError(
@@ -80,17 +80,12 @@ def _fixed(
     made = quantize(replace(request, threshold=share), progress)
     if request.calibration is None:
         return made, {"kind": "sigma-delta", "threshold": share, "chosen": "given"}
-    data = _sample(request.calibration)
+    data = request.calibration.spread(SAMPLES)
     decode = request.lowered.decode
     reference = _run(quantize(replace(request, threshold=0.0), progress).program, data)
     result = _run(made.program, data)
     labels = data.y if data.y is not None else reference.predictions
     return made, _told(request, "given", share, reference, result, _score(result, labels, decode), None)
-
-
-def _sample(data: Data) -> Data:
-    pick = np.unique(np.linspace(0, len(data.x) - 1, SAMPLES).astype(int))
-    return Data(data.x[pick], None if data.y is None else data.y[pick], data.x_scale)
 
 
 def _run(program: Program, data: Data) -> RunResult:
