@@ -29,6 +29,7 @@ class Plan:
     def __init__(self, program: Program, compiled: bool) -> None:
         self.program = program
         self.compiled = compiled
+        self.ready = False  # whether it has run once, with all kernels loaded
         self.schedule: Schedule = schedule(program)
         self.populations: dict[str, Population] = {p.name: p for p in program.populations}
         self.layout = channels_last(program) if compiled else {p.name: 1 for p in program.populations}
