@@ -122,6 +122,11 @@ CODES: dict[str, Code] = {
         "nothing to delta-code",
         "Sigma-delta coding sends the changes of what a register feeds to weights. The network has no such register.",
     ),
+    "ND211": Code(
+        "no threshold within the budget",
+        "Every threshold of sigma-delta coding that was tried loses more answers on calibration data than --accuracy-budget "
+        "allows, so nothing is held back: the coding costs a population and saves nothing.",
+    ),
     # -- 3xx quantisation and ranges -------------------------------------------------------------------------------
     "ND301": Code("value out of range", "A parameter does not fit the chip's integer width."),
     "ND302": Code(

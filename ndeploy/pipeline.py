@@ -198,6 +198,14 @@ def _quantise(state: _State) -> _State:
         request, method.quantize, state.options.threshold, state.options.accuracy_budget, state.progress
     )
     state = replace(state, coding=coding)
+    if coding["threshold"] == 0 and coding["chosen"] == "auto":
+        nothing = Diagnostic(
+            "ND211",
+            f"no threshold of sigma-delta coding stays within {state.options.accuracy_budget:g} points on the calibration "
+            "data: every change is sent",
+            "raise --accuracy-budget, give more calibration samples, or leave out --coding",
+        )
+        state = replace(state, diagnostics=(*state.diagnostics, nothing))
     return replace(state, quantised=quantised, diagnostics=state.diagnostics + quantised.diagnostics)
 
 
