@@ -124,8 +124,8 @@ CODES: dict[str, Code] = {
     ),
     "ND211": Code(
         "no threshold within the budget",
-        "Every threshold of sigma-delta coding that was tried loses more answers on calibration data than --accuracy-budget "
-        "allows, so nothing is held back: the coding costs a population and saves nothing.",
+        "Every threshold of sigma-delta coding that was tried loses more answers on calibration data than "
+        "--accuracy-budget allows, so nothing is held back: the coding costs a population and saves nothing.",
     ),
     # -- 3xx quantisation and ranges -------------------------------------------------------------------------------
     "ND301": Code("value out of range", "A parameter does not fit the chip's integer width."),

@@ -201,8 +201,8 @@ def _quantise(state: _State) -> _State:
     if coding["threshold"] == 0 and coding["chosen"] == "auto":
         nothing = Diagnostic(
             "ND211",
-            f"no threshold of sigma-delta coding stays within {state.options.accuracy_budget:g} points on the calibration "
-            "data: every change is sent",
+            f"no threshold of sigma-delta coding stays within {state.options.accuracy_budget:g} points on the "
+            "calibration data: every change is sent",
             "raise --accuracy-budget, give more calibration samples, or leave out --coding",
         )
         state = replace(state, diagnostics=(*state.diagnostics, nothing))
