@@ -19,6 +19,8 @@ from ndeploy.sim.chunk import ChunkResult, run_chunk
 from ndeploy.sim.plan import SMALL_WORK, Plan, plan_for, work
 
 Array = npt.NDArray[Any]
+LEAST_CALL = 1e8
+"""Work (as `plan.work` counts it) of one member of a component in one step from which threads pay."""
 CHUNK_BYTES = 2**27
 """Messages of all populations of the samples that one thread holds at a time."""
 
@@ -47,6 +49,8 @@ def run(
     compiled = kernels == "compiled" or (kernels == "auto" and work(program, samples) > SMALL_WORK)
     plan = plan_for(program, compiled)
     workers = max(1, min(threads or _cores(), samples))
+    if threads is None and compiled and _is_fine_grained(plan, samples / workers):
+        workers = 1
     size = min(chunk or _chunk_size(program, compiled), -(-samples // workers))
     ranges = [slice(first, min(samples, first + size)) for first in range(0, samples, size)]
     wanted = _wanted(program, trace)
@@ -98,6 +102,13 @@ def _check(program: Program, messages: Mapping[str, Array]) -> int:
 
 def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _is_fine_grained(plan: Plan, samples: float) -> bool:
+    """Whether kernels of a recurrent component are so short that threads would mostly wait for the interpreter: it
+    steps through its members at every model step (measured: half the speed on two threads, small CTMs)."""
+    calls = plan.program.steps * sum(len(c.populations) for c in plan.schedule.components if c.recurrent)
+    return calls > 0 and work(plan.program, 1) * samples / calls < LEAST_CALL
 
 
 def _chunk_size(program: Program, compiled: bool) -> int:
