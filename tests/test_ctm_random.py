@@ -14,10 +14,11 @@ a value for a rounded multiplier, 1e-4 of a gate's, 2.2e-4 of a share of softmax
 off by 2^-13. 16-bit weights that read 16-bit messages do not keep 16 bits: a sum has 22, and with the smallest exponent
 of 2^-8 a row of n weights keeps 14 - log2 n, which is 2^-10 to 2^-12 of the largest for the rows here, less where signs
 and sizes mix. That is the step of the disturbance; all else is smaller. What later ticks make of it is the machine's
-own doing, and what the disturbed equations measure: a layer norm over a history of two values, or over two hidden
-units, is a sign, and no bound that grows steadily with the tick would hold. One thing it does not measure: where a
-machine comes to rest for tens of ticks, a layer norm over its history blows up the rounding that is left; ticks drawn
-here are too few for that.
+own doing, and what the disturbed equations measure: no bound that grows steadily with the tick would hold. A layer norm
+over a history of two values, or over two hidden units, is a sign: where the two are nearly equal it flips, and six
+disturbed machines may all miss it (1 of 500 did: values 0.001 apart). Such machines are held bit for bit to the oracle
+below, not to this bound. One more thing it does not measure: where a machine comes to rest for tens of ticks, a layer
+norm over its history blows up the rounding that is left; ticks drawn here are too few for that.
 Calibrated: the 4 and the 2^-10. Over 300 machines the largest error took 0.59 of its bound, the median one 0.09.
 The bound is tight where it matters: every fault in `FAULTS`, down to a temperature 5 % off, breaks it.
 """
@@ -33,7 +34,7 @@ import numpy.typing as npt
 import pytest
 import random_ctm
 import tiny_ctm
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from lava_cases import mismatches, needs_lava
 from random_ctm import choices, machine, worst
@@ -52,12 +53,13 @@ SEEDS = st.integers(0, 2**16)
 
 
 def check(made: tiny_ctm.Choices, seed: int) -> None:
+    assume(not (made.normed and 2 in (made.memory, made.hidden)))
     found = machine(made, seed)
     share, signal, tick = worst(found, found.compiled().program)
     assert share <= 1, f"{signal} leaves its bound {share:.2f} times at tick {tick}"
 
 
-@settings(SETTINGS, max_examples=15)
+@settings(SETTINGS, max_examples=15, derandomize=True)
 @given(choices(), SEEDS)
 def test_integers_follow_the_equations(made: tiny_ctm.Choices, seed: int) -> None:
     check(made, seed)
