@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from functools import cache
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -94,7 +93,7 @@ def test_messages_and_states_stay_inside_their_widths(name: str) -> None:
     assert clipped < 1e-3 * sent
 
 
-def test_the_made_up_inputs_of_a_family_calibrate_as_well(tmp_path: Path) -> None:
+def test_the_made_up_inputs_of_a_family_calibrate_as_well() -> None:
     made = compile_model(fixture("ctm/parity/checkpoint.pt"), CompileOptions()).program
     result = sim.run(made, encode(made, data("parity").x))
     assert score(result.predictions, "parity") >= float_score("parity") - LOSS["parity"]
