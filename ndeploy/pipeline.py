@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ndeploy.budget import Budget, Search
 from ndeploy.errors import UsageError
 from ndeploy.ir.diagnostic import Diagnostic
 from ndeploy.ir.network import Input, Network
@@ -42,7 +43,8 @@ class CompileOptions:
 
     coding: "none" or "sigma-delta"; threshold: of sigma-delta coding, a share of the largest message as text, or "auto"
     for the coarsest that loses no more than accuracy_budget points of accuracy on the calibration data.
-    activation_bits: payload of graded messages, None for the method's own choice.
+    activation_bits: payload of graded messages, None for the method's own choice. budget, search: for methods that
+    search.
     """
 
     target: str = "loihi2"
@@ -57,6 +59,8 @@ class CompileOptions:
     threshold: str = "auto"
     accuracy_budget: float = 0.5
     activation_bits: int | None = None
+    budget: Budget = field(default_factory=Budget)
+    search: Search = field(default_factory=Search)
 
 
 @dataclass(frozen=True, eq=False)
@@ -186,6 +190,9 @@ def _quantise(state: _State) -> _State:
         observed,
         state.options.activation_bits,
         moments=moments,
+        budget=state.options.budget,
+        search=state.options.search,
+        network=state.network,
     )
     state = replace(state, diagnostics=state.diagnostics + told)
     method = known[state.options.method]

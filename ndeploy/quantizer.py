@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from ndeploy.budget import Budget, Search
 from ndeploy.data import Data
 from ndeploy.ir.diagnostic import Diagnostic
 from ndeploy.ir.lowered import FloatArray, Lowered
@@ -23,7 +24,9 @@ from ndeploy.passes.schedule import Schedule
 from ndeploy.target import Target
 
 if TYPE_CHECKING:
+    from ndeploy.ir.network import Network
     from ndeploy.moments import Moments
+    from ndeploy.search.explanation import Explanation
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,7 +89,9 @@ class Request:
     --set, where given. observed: what the float network's graded nodes put out on calibration data, by node.
     activation_bits: payload of graded messages, None for the method's own choice. threshold: of delta coding, as a
     share of the largest message; None where nothing is delta-coded. moments: how the values that enter a port vary
-    together, by port; ports without them keep weights rounded to nearest.
+    together, by port; ports without them keep weights rounded to nearest. bits_of, payload_of: weight bits by
+    projection and payload by graded population where they differ from `bits` and `activation_bits`. budget, search:
+    what a searching method keeps to. network: the float original, with its steps.
     """
 
     lowered: Lowered
@@ -100,15 +105,21 @@ class Request:
     activation_bits: int | None = None
     threshold: float | None = None
     moments: Mapping[str, Moments] = field(default_factory=dict)
+    bits_of: Mapping[str, int] = field(default_factory=dict)
+    payload_of: Mapping[str, int] = field(default_factory=dict)
+    budget: Budget = field(default_factory=Budget)
+    search: Search = field(default_factory=Search)
+    network: Network | None = None
 
 
 @dataclass(frozen=True, eq=False)
 class Quantised:
-    """The program, how its numbers were chosen, and warnings."""
+    """The program, how its numbers were chosen, warnings, and why (None where nothing was searched for)."""
 
     program: Program
     choices: Choices
     diagnostics: tuple[Diagnostic, ...] = ()
+    explanation: Explanation | None = None
 
 
 Method = Callable[[Request, Callable[[str], None]], Quantised]
