@@ -140,6 +140,11 @@ CODES: dict[str, Code] = {
     ),
     "ND304": Code("not finite", "A weight or parameter is NaN or infinite."),
     "ND305": Code("calibration data needed", "The input's range is not known without calibration data."),
+    "ND306": Code(
+        "budget cannot be met",
+        "Even the cheapest choice of widths costs more than a budget allows, or no choice stays within the loss that is "
+        "allowed. The message says the nearest budget that can be met.",
+    ),
     # -- 4xx targets and placement ---------------------------------------------------------------------------------
     "ND401": Code("unknown target", "No file in targets/ and no installed plugin has this name."),
     "ND402": Code("does not fit", "A population or projection exceeds a limit of the target that cannot be split."),
@@ -199,6 +204,25 @@ CODES: dict[str, Code] = {
     "ND607": Code("Lava run took too long", "The run exceeded its time limit, or gave no sign of life."),
     "ND608": Code("unknown Lava option", "Lava modes are native and fused; transports are threads and processes."),
     "ND609": Code("not for Lava", "A value that Lava's 32-bit channels cannot carry."),
+    "ND610": Code(
+        "workers not understood",
+        "A search runs in this process (1), in a number of local processes (2 or more), or on a dask cluster, given by "
+        "its scheduler's address: tcp://host:port or tls://host:port.",
+    ),
+    "ND611": Code(
+        "dask is missing",
+        "A search on a dask cluster needs the package `distributed`, which ndeploy does not install by itself, on this "
+        "machine and in every worker of the cluster, next to ndeploy.",
+    ),
+    "ND612": Code(
+        "cluster cannot be reached",
+        "No dask scheduler answers at the address given, or it has no workers. What the journal holds is kept.",
+    ),
+    "ND613": Code(
+        "search worker failed",
+        "A process that measures for a search died, or could not be given its work. What had been measured is in the "
+        "journal, if there is one: the same command goes on from there.",
+    ),
     "ND690": Code("time limit", "The time given with --time-limit passed before every sample had run."),
     "ND691": Code(
         "incomplete trace", "A runner did not answer with every population and state variable of the program."
@@ -230,6 +254,15 @@ CODES: dict[str, Code] = {
         "no float network in the artifact",
         "`verify --against float` runs the float network that the artifact was compiled from. This artifact does not "
         "keep it.",
+    ),
+    "ND710": Code(
+        "journal cannot be used",
+        "The file that keeps what a search has measured cannot be read or written, or is another kind of file. ndeploy "
+        "writes over no file that it did not write itself.",
+    ),
+    "ND711": Code(
+        "journal in use",
+        "Another search is writing the same journal: two at a time would mix what they measure.",
     ),
     "ND799": Code(
         "internal error",
