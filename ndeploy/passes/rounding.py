@@ -47,16 +47,16 @@ def metric(covariance: FloatArray) -> Metric:
     return Metric(c, order, upper)
 
 
-def round_together(weight: FloatArray, cost: Metric, limit: FloatArray) -> FloatArray:
-    """Integers q within +-limit that make (w - q)^T C (w - q) small in every row.
+def round_together(weight: FloatArray, cost: Metric, limit: FloatArray, lowest: FloatArray | None = None) -> FloatArray:
+    """Integers q from lowest (-limit by default) to limit that make (w - q)^T C (w - q) small in every row.
 
-    weight: in units of its step; limit: (columns,), the largest mantissa. Never worse than rounding to nearest.
+    weight: in units of its step; limit, lowest: (columns,). Never worse than rounding to nearest.
     """
-    nearest = np.clip(np.rint(weight), -limit, limit)
+    nearest = np.clip(np.rint(weight), -limit if lowest is None else lowest, limit)
     best: FloatArray = nearest
     least = mean_square(weight - nearest, cost.c)
-    for start in (by_column(weight, cost, limit), nearest):
-        tried = refined(weight, start, cost.c, limit)
+    for start in (by_column(weight, cost, limit, lowest), nearest):
+        tried = refined(weight, start, cost.c, limit, lowest)
         error = mean_square(weight - tried, cost.c)
         best = np.asarray(np.where((error < least)[..., None], tried, best))
         least = np.minimum(error, least)
@@ -68,16 +68,17 @@ def mean_square(delta: FloatArray, c: FloatArray) -> FloatArray:
     return np.asarray(((delta @ c) * delta).sum(axis=-1))
 
 
-def by_column(weight: FloatArray, cost: Metric, limit: FloatArray) -> FloatArray:
+def by_column(weight: FloatArray, cost: Metric, limit: FloatArray, lowest: FloatArray | None = None) -> FloatArray:
     """OPTQ: the Cholesky factor of the inverse says how the error of a column spreads over those after it."""
     order, upper = cost.order, cost.upper
     # (groups, columns, rows): a column is contiguous
     left = np.ascontiguousarray(weight[:, :, order].transpose(0, 2, 1))
     rounded, error = np.empty_like(left), np.empty_like(left)
     most = limit[order]
+    least = -most if lowest is None else lowest[order]
     for here in _blocks(left.shape[1]):
         for j in range(here.start, here.stop):
-            rounded[:, j] = np.clip(np.rint(left[:, j]), -most[j], most[j])
+            rounded[:, j] = np.clip(np.rint(left[:, j]), least[j], most[j])
             error[:, j] = (left[:, j] - rounded[:, j]) / upper[:, j, j, None]
             later = slice(j + 1, here.stop)
             left[:, later] -= upper[:, j, later, None] * error[:, j, None]
@@ -87,8 +88,11 @@ def by_column(weight: FloatArray, cost: Metric, limit: FloatArray) -> FloatArray
     return result
 
 
-def refined(weight: FloatArray, rounded: FloatArray, c: FloatArray, limit: FloatArray) -> FloatArray:
+def refined(
+    weight: FloatArray, rounded: FloatArray, c: FloatArray, limit: FloatArray, lowest: FloatArray | None = None
+) -> FloatArray:
     """Coordinate descent from `rounded`: each column's best integer given the others."""
+    least = -limit if lowest is None else lowest
     # (groups, columns, rows): a column is contiguous
     whole = np.ascontiguousarray(rounded.transpose(0, 2, 1))
     gradient = c @ (np.ascontiguousarray(weight.transpose(0, 2, 1)) - whole)
@@ -100,7 +104,7 @@ def refined(weight: FloatArray, rounded: FloatArray, c: FloatArray, limit: Float
             for j in range(near.shape[1]):
                 at = here.start + j
                 step = np.rint(near[:, j] / own[:, j, j, None])
-                step = np.clip(whole[:, at] + step, -limit[at], limit[at]) - whole[:, at]
+                step = np.clip(whole[:, at] + step, least[at], limit[at]) - whole[:, at]
                 if step.any():
                     change[:, j] = step
                     near -= own[:, :, j, None] * step[:, None]
