@@ -145,6 +145,24 @@ CODES: dict[str, Code] = {
         "Even the cheapest choice of widths costs more than a budget allows, or no choice stays within the loss that is "
         "allowed. The message says the nearest budget that can be met.",
     ),
+    "ND320": Code(
+        "neuron kind cannot be trained",
+        "Fine-tuning runs the integer program in PyTorch with gradients. The program has a neuron kind for which there "
+        "is no such form; it can be compiled and run all the same.",
+    ),
+    "ND321": Code(
+        "nothing to fine-tune on",
+        "Fine-tuning needs labels that belong to the data, or outputs of the float network to imitate, and a first "
+        "output that is decoded to an answer.",
+    ),
+    "ND322": Code(
+        "fine-tuning diverged",
+        "The loss became NaN or infinite. Nothing is returned: a lower rate, or the program as it was, is the remedy.",
+    ),
+    "ND323": Code(
+        "bad fine-tuning options",
+        "Epochs and batch are at least 1, the rate is positive and finite, and latents have the shapes of the weights.",
+    ),
     # -- 4xx targets and placement ---------------------------------------------------------------------------------
     "ND401": Code("unknown target", "No file in targets/ and no installed plugin has this name."),
     "ND402": Code("does not fit", "A population or projection exceeds a limit of the target that cannot be split."),
@@ -263,6 +281,11 @@ CODES: dict[str, Code] = {
     "ND711": Code(
         "journal in use",
         "Another search is writing the same journal: two at a time would mix what they measure.",
+    ),
+    "ND720": Code(
+        "norse is missing",
+        "Fine-tuning takes its surrogate gradients from norse, which is not installed with ndeploy: norse asks for "
+        "torchvision, which would replace torch, so it is installed without its dependencies.",
     ),
     "ND799": Code(
         "internal error",
