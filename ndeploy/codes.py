@@ -142,8 +142,8 @@ CODES: dict[str, Code] = {
     "ND305": Code("calibration data needed", "The input's range is not known without calibration data."),
     "ND306": Code(
         "budget cannot be met",
-        "Even the cheapest choice of widths costs more than a budget allows, or no choice stays within the loss that is "
-        "allowed. The message says the nearest budget that can be met.",
+        "Even the cheapest choice of widths costs more than a budget allows, or no choice stays within the loss that "
+        "is allowed. The message says the nearest budget that can be met.",
     ),
     "ND320": Code(
         "neuron kind cannot be trained",
