@@ -5,11 +5,11 @@ Stages are pure but for `load`, which reads the files.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from ndeploy.budget import Budget, Search
 from ndeploy.errors import UsageError
@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from ndeploy.moments import Moments
     from ndeploy.passes.schedule import Schedule
     from ndeploy.place import Placed
-    from ndeploy.quantizer import Observed, Quantised
+    from ndeploy.quantizer import Observed, Quantised, Request
+    from ndeploy.search.explanation import Explanation
     from ndeploy.settings import Settings
     from ndeploy.target import Target
 
@@ -39,16 +40,18 @@ TYPICAL_SAMPLES = 512
 
 @dataclass(frozen=True)
 class CompileOptions:
-    """What a user may choose. steps: model steps a sample, None for what the file or data say.
+    """What a user may choose. steps: model steps a sample, None for what the file or data say, "auto" for the best
+    number within the budget.
 
     coding: "none" or "sigma-delta"; threshold: of sigma-delta coding, a share of the largest message as text, or "auto"
     for the coarsest that loses no more than accuracy_budget points of accuracy on the calibration data.
     activation_bits: payload of graded messages, None for the method's own choice. budget, search: for methods that
-    search.
+    search. finetune: samples with labels to train on, as integers, for so many epochs; rate: of learning, None for the
+    default.
     """
 
     target: str = "loihi2"
-    steps: int | None = None
+    steps: int | Literal["auto"] | None = None
     bits: int = 8
     method: str = "uniform"
     settings: Mapping[str, str] = field(default_factory=dict)
@@ -61,17 +64,22 @@ class CompileOptions:
     activation_bits: int | None = None
     budget: Budget = field(default_factory=Budget)
     search: Search = field(default_factory=Search)
+    finetune: Path | None = None
+    epochs: int = 0
+    rate: float | None = None
 
 
 @dataclass(frozen=True, eq=False)
 class Compiled:
-    """What compiling gives; `network` is the float original with every semantic choice recorded."""
+    """What compiling gives; `network` is the float original with every semantic choice recorded, `explanation` says why
+    widths were chosen where a method searched for them."""
 
     program: Program
     placed: Placed
     network: Network
     target: Target
     diagnostics: tuple[Diagnostic, ...] = ()
+    explanation: Explanation | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,7 +127,7 @@ def _steps(state: _State, network: Network) -> int:
     """--steps, then what the file says, then a sequence in the calibration data."""
     from ndeploy.decode import sample_shape
 
-    asked = state.options.steps if state.options.steps is not None else network.steps
+    asked = state.options.steps if isinstance(state.options.steps, int) else network.steps
     shapes = [node.shape for node in network.nodes.values() if isinstance(node, Input)]
     x = None if state.calibration is None else state.calibration.x
     if x is not None and shapes:
@@ -161,17 +169,12 @@ def _schedule(state: _State) -> _State:
     return replace(state, lowered=lowered, schedule=planned, diagnostics=state.diagnostics + notes)
 
 
-def _quantise(state: _State) -> _State:
-    from ndeploy.plugins import methods
+def _request(state: _State) -> tuple[Request, tuple[Diagnostic, ...]]:
+    """What a quantisation method is asked, and remarks on the calibration data."""
     from ndeploy.quantizer import Request
 
     assert state.lowered is not None
     assert state.schedule is not None
-    known = methods()
-    if state.options.method not in known:
-        raise UsageError(
-            "ND205", f"unknown quantisation method '{state.options.method}'", help=f"choose one of {', '.join(known)}"
-        )
     assert state.network is not None
     given = _stated_input(state.network) | {
         key: float(state.settings.get(key, float))
@@ -179,7 +182,7 @@ def _quantise(state: _State) -> _State:
         if key in state.options.settings
     }
     calibration, observed, moments, told = _observe(state)
-    request = Request(
+    made = Request(
         state.lowered,
         state.schedule,
         state.target,
@@ -194,6 +197,18 @@ def _quantise(state: _State) -> _State:
         search=state.options.search,
         network=state.network,
     )
+    return made, told
+
+
+def _quantise(state: _State) -> _State:
+    from ndeploy.plugins import methods
+
+    known = methods()
+    if state.options.method not in known:
+        raise UsageError(
+            "ND205", f"unknown quantisation method '{state.options.method}'", help=f"choose one of {', '.join(known)}"
+        )
+    request, told = _request(state)
     state = replace(state, diagnostics=state.diagnostics + told)
     method = known[state.options.method]
     if state.options.coding == "none":
@@ -311,23 +326,8 @@ def compile_model(
 
     Raises UsageError (exit 2) for a bad file, option or data, RefusedError (exit 1) for a network that cannot be built.
     """
-    from ndeploy.plugins import target
-    from ndeploy.settings import Settings
-
-    given = dict(options.settings)
-    if options.steps is not None:
-        given["steps"] = str(options.steps)
-    state = _State(path, options, Settings(given), target(options.target), progress=progress)
-    for name, stage in STAGES:
-        progress(name)
-        state = stage(state)
-    unused = state.settings.unused()
-    if unused:
-        raise UsageError(
-            "ND205",
-            f"--set {', '.join(unused)}: nothing in this model reads it",
-            help="check the spelling; `ndeploy inspect MODEL` lists the settings of a family",
-        )
+    state = _run(_begin(path, options, progress), STAGES)
+    _check_settings(state)
     assert state.quantised is not None
     assert state.network is not None
     assert state.placed is not None
@@ -345,4 +345,47 @@ def compile_model(
     if state.coding:
         meta["coding"] = dict(state.coding)
     program = replace(state.quantised.program, meta=meta)
-    return Compiled(program, state.placed, state.network, state.target, state.diagnostics)
+    explanation = state.quantised.explanation
+    return Compiled(program, state.placed, state.network, state.target, state.diagnostics, explanation)
+
+
+def quantisation_request(
+    path: Path, options: CompileOptions, progress: Callable[[str], None] = lambda stage: None
+) -> tuple[Request, tuple[Diagnostic, ...]]:
+    """All that comes before a method chooses widths: what it would be asked, and the warnings so far.
+
+    Raises what `compile_model` raises up to there.
+    """
+    before = STAGES[: [name for name, _ in STAGES].index("quantising")]
+    state = _run(_begin(path, options, progress), before)
+    request, told = _request(state)
+    _check_settings(state)
+    return request, state.diagnostics + told
+
+
+def _begin(path: Path, options: CompileOptions, progress: Callable[[str], None]) -> _State:
+    from ndeploy.plugins import target
+    from ndeploy.settings import Settings
+
+    given = dict(options.settings)
+    if options.steps is not None and options.steps != "auto":
+        given["steps"] = str(options.steps)
+    return _State(path, options, Settings(given), target(options.target), progress=progress)
+
+
+def _run(state: _State, stages: Iterable[tuple[str, Callable[[_State], _State]]]) -> _State:
+    for name, stage in stages:
+        state.progress(name)
+        state = stage(state)
+    return state
+
+
+def _check_settings(state: _State) -> None:
+    """Raises UsageError ND205 where --set gave what nothing read."""
+    unused = state.settings.unused()
+    if unused:
+        raise UsageError(
+            "ND205",
+            f"--set {', '.join(unused)}: nothing in this model reads it",
+            help="check the spelling; `ndeploy inspect MODEL` lists the settings of a family",
+        )
