@@ -39,6 +39,7 @@ from ndeploy.ir.lowered import (
 from ndeploy.ir.program import Program
 from ndeploy.neurons import CubaLi, CubaLif
 from ndeploy.passes.along import columns
+from ndeploy.passes.codings import top
 from ndeploy.passes.fields import fit_fields
 from ndeploy.passes.graded_choices import graded_choices, graded_input
 from ndeploy.passes.integerise import INPUT_MAX, integerise
@@ -49,12 +50,15 @@ from ndeploy.passes.ranges import Range, input_ranges
 from ndeploy.passes.second_order import second_order
 from ndeploy.quantizer import Choices, Quantised, Request
 
+from ._spiking import Memo, rounded_spiking, searched_steps
+
 NAME = "uniform"
 CALIBRATION_SAMPLES = 64
 ROUNDS = 40
 PASSES = 6
 """Over units that depend on themselves; each pass brings them closer by the gain of the loop."""
 FINE_BITS = 12
+TIED_BITS = 7
 LARGEST_EXPONENT = 7
 LOWEST_EXPONENT = -8
 """How far a sum of graded messages is shifted down before its weights get coarser; with LARGEST_EXPONENT the chips'
@@ -68,18 +72,23 @@ def _weighted(lowered: Lowered, population: RealPopulation) -> bool:
     return isinstance(population.model, DiscreteNeuron | Compare | Accumulate)
 
 
-def largest_weights(lowered: Lowered, population: RealPopulation, units: Mapping[str, Any]) -> FloatArray:
-    """The largest |weight| times its message's unit, by group of neurons that can share a unit; broadcasts to shape."""
+def smallest_units(
+    lowered: Lowered, population: RealPopulation, units: Mapping[str, Any], bits: Mapping[str, int]
+) -> FloatArray:
+    """The least unit in which every weight fits its bits, by group of neurons that can share one; broadcasts to shape.
+
+    bits: by projection; a weight is worth its value times its message's unit.
+    """
     shape = population.shape
     size = int(np.prod(shape))
     into = lowered.into(population.name)
     by_channel = any(isinstance(p.synapses, RealConv) for p in into)
     channels = shape[0]
     result = np.zeros(channels if by_channel else size)
-    own = own_exponents(lowered, population, units)
+    own = own_exponents(lowered, population, units, bits)
     for p in into:
         source = columns(p.synapses, units[p.source], lowered.population(p.source).shape)
-        weight = np.abs(p.synapses.weight) * source / 2.0 ** own.get(p.name, 0)
+        weight = np.abs(p.synapses.weight) * source / 2.0 ** own.get(p.name, 0) / top(bits.get(p.name, 8), True)
         if isinstance(p.synapses, RealConv):
             rows = weight.reshape(channels, -1).max(axis=1)
         elif isinstance(p.synapses, RealDense):
@@ -94,7 +103,9 @@ def largest_weights(lowered: Lowered, population: RealPopulation, units: Mapping
     return result.reshape(channels, *(1,) * (len(shape) - 1)) if by_channel else result.reshape(shape)
 
 
-def own_exponents(lowered: Lowered, population: RealPopulation, units: Mapping[str, Any]) -> dict[str, int]:
+def own_exponents(
+    lowered: Lowered, population: RealPopulation, units: Mapping[str, Any], bits: Mapping[str, int]
+) -> dict[str, int]:
     """By which power of two the mantissas of each projection into the population are worth more than the finest one's.
 
     A message of a graded input may be worth 1/255 and a spike 1: with one exponent for both, the input's weights would
@@ -109,6 +120,7 @@ def own_exponents(lowered: Lowered, population: RealPopulation, units: Mapping[s
                 initial=0.0
             )
         )
+        / top(bits[p.name], True)
         for p in into
     }
     least, finest = min(((r, name) for name, r in reach.items() if r > 0), default=(1.0, ""))
@@ -126,27 +138,37 @@ def _sparse_rows(synapses: RealSparse, weight: FloatArray, size: int) -> FloatAr
 
 
 def choose_unit(
-    request: Request, population: RealPopulation, units: Mapping[str, Any], factor: float, readout: bool
+    request: Request,
+    population: RealPopulation,
+    units: Mapping[str, Any],
+    bits: Mapping[str, int],
+    factor: float,
+    readout: bool,
+    memo: Memo,
 ) -> FloatArray:
     """Real value of one unit of the population's synaptic input; `factor` >= 1 coarsens it."""
     lowered, model = request.lowered, population.model
-    top = (1 << (request.bits - 1)) - 1
     products = [units[q.left] * units[q.right] * q.scale for q in lowered.products if q.target == population.name]
-    largest = largest_weights(lowered, population, units)
+    smallest = smallest_units(lowered, population, units, bits)
     if products:
         unit = np.asarray(min(products) * 2.0 ** np.ceil(np.log2(factor)))
-        if lowered.into(population.name) and (largest / unit > top).any():
+        if lowered.into(population.name) and (smallest > unit).any():
             raise RefusedError(
                 "ND301",
-                f"population '{population.name}' sums a product worth {min(products):g} a unit and weights up to "
-                f"{float(largest.max()):g}, more than {top} units",
+                f"population '{population.name}' sums a product worth {min(products):g} a unit and weights that need "
+                f"{float(smallest.max()):g} a unit to fit their bits",
                 help="raise --bits, or let the product have a neuron of its own",
             )
         return unit
-    smallest = largest / top * factor
+    many = _many_thresholds(request, smallest.size)
+    if population.name in request.moments:
+        smallest = searched_steps(
+            request, population, units, bits, own_exponents(lowered, population, units, bits), many, memo
+        )
+    smallest = smallest * factor
     if isinstance(model, DiscreteNeuron) and not model.spiking:
         return _common_state_unit(model, smallest, population.shape)
-    if isinstance(model, Accumulate | Join) or not _many_thresholds(request, largest.size):
+    if isinstance(model, Accumulate | Join) or not many:
         smallest = np.asarray(smallest.max())
     if isinstance(model, DiscreteNeuron):
         level = np.asarray(model.threshold / np.abs(model.input_gain * model.gain))
@@ -157,7 +179,13 @@ def choose_unit(
     highest = -_grouped(-level, smallest, population.shape)
     level = _grouped(level, smallest, population.shape)
     smallest = np.maximum(smallest, highest / INPUT_MAX)  # every threshold must fit the state
-    k = np.floor(np.where(level > 0, level, 0) / smallest * (1 + 1e-12))
+    level = np.where(level > 0, level, 0)
+    if population.name in request.moments:  # the step is chosen: the threshold is a whole number of finer units
+        fine = 2.0 ** fine_exponent(request, population, smallest)
+        return np.asarray(
+            np.divide(level, np.rint(level / smallest * fine), out=smallest / fine, where=level > 0) * fine
+        )
+    k = np.floor(level / smallest * (1 + 1e-12))
     tied = np.divide(level, k, out=np.array(smallest, dtype=np.float64), where=k >= 1)
     return np.asarray(tied)
 
@@ -194,11 +222,16 @@ def fine_exponent(request: Request, population: RealPopulation, unit: FloatArray
     if not isinstance(model, DiscreteNeuron) or not model.spiking:
         return 0
     exact = not model.has_current and bool(np.isin(np.asarray(model.beta), (0.0, 0.5, 1.0)).all())
-    if exact or any(q.target == population.name for q in request.lowered.products):
+    if any(q.target == population.name for q in request.lowered.products):
+        return 0
+    if exact and population.name not in request.moments:
         return 0
     level = np.asarray(model.threshold / np.abs(model.input_gain * model.gain)) / unit
     high = request.target.widths.weight_exponent_high.value
-    return max(0, min(FINE_BITS - int(np.ceil(np.log2(max(1.0, float(level.max()))))), 6 if high is None else high - 1))
+    room = 6 if high is None else high - 1
+    if exact:  # steps that are chosen are not tied to the threshold: one of 2^7 units bends them by 0.4 %
+        return max(0, min(TIED_BITS - int(np.floor(np.log2(max(2.0**-8, float(level.min()))))), room))
+    return max(0, min(FINE_BITS - int(np.ceil(np.log2(max(1.0, float(level.max()))))), room))
 
 
 def _many_thresholds(request: Request, wanted: int) -> bool:
@@ -207,12 +240,20 @@ def _many_thresholds(request: Request, wanted: int) -> bool:
 
 
 def _choices(
-    request: Request, factors: Mapping[str, float], shifts: Mapping[str, int], coarser: Mapping[str, int]
+    request: Request,
+    factors: Mapping[str, float],
+    shifts: Mapping[str, int],
+    coarser: Mapping[str, int],
+    memo: Memo,
 ) -> Choices:
     lowered = request.lowered
     inputs = {name: graded_input(request, name) for name in lowered.inputs}
     readouts = {name for name, _ in lowered.outputs}
-    bits = {p.name: request.bits for p in lowered.projections if not p.unit and p.integer is None}
+    bits = {
+        p.name: request.bits_of.get(p.name, request.bits)
+        for p in lowered.projections
+        if not p.unit and p.integer is None
+    }
     graded = second_order(lowered, graded_choices(request, inputs, bits), request.moments)
     choices = replace(graded, shift=shifts)
     for _ in range(PASSES if _sends_itself_membranes(lowered) else 1):
@@ -225,14 +266,15 @@ def _choices(
             # what closes a loop has the unit of the pass before
             units = message_units(lowered, replace(choices, unit={**choices.unit, **unit}))
             factor = factors.get(population.name, 1.0)
-            chosen = choose_unit(request, population, units, factor, population.name in readouts)
-            own = own_exponents(lowered, population, units)
+            readout = population.name in readouts
+            chosen = choose_unit(request, population, units, bits, factor, readout, memo)
+            own = own_exponents(lowered, population, units, bits)
             projections |= own
             fine = fine_exponent(request, population, chosen) - coarser.get(population.name, 0)
             high = request.target.widths.weight_exponent_high.value
             fine = min(fine, (LARGEST_EXPONENT if high is None else high) - max(own.values(), default=0))
             if fine < 0:  # the weights keep their bits: what is coarser is the unit that their sum is shifted to
-                chosen = choose_unit(request, population, units, factor * 2.0**-fine, population.name in readouts)
+                chosen = choose_unit(request, population, units, bits, factor * 2.0**-fine, readout, memo)
             if fine:
                 exponent[population.name] = fine
             unit[population.name] = np.asarray(chosen / 2.0 ** max(0, fine))
@@ -242,7 +284,7 @@ def _choices(
             exponent=exponent,
             own_exponent={**graded.own_exponent, **projections},
         )
-    return choices
+    return rounded_spiking(request, choices, memo)
 
 
 def _sends_itself_membranes(lowered: Lowered) -> bool:
@@ -275,20 +317,24 @@ def _exceeded(
     return factors, shifts
 
 
-def quantize(request: Request, progress: Callable[[str], None]) -> Quantised:
-    """The program at `request.bits` weight bits.
+def quantize(request: Request, progress: Callable[[str], None], memo: Memo | None = None) -> Quantised:
+    """The program at `request.bits` weight bits, or those of `request.bits_of`.
+
+    Weights of populations that `request.moments` covers are rounded together, the others to nearest. memo: kept between
+    calls for the same network and moments, it saves rounding a layer again.
 
     Raises UsageError ND305 (input range unknown), RefusedError ND301 (a value that fits no width) and ND302 (ranges
     that calibration data exceed however coarse the weights).
     """
     if not 2 <= request.bits <= 16:
         raise RefusedError("ND301", f"{request.bits} weight bits", help="choose --bits between 2 and 16")
+    memo = {} if memo is None else memo
     factors: dict[str, float] = {}
     shifts: dict[str, int] = {}
     coarser: dict[str, int] = {}
     sample = None if request.calibration is None else request.calibration.spread(CALIBRATION_SAMPLES)
     for round_ in range(ROUNDS):
-        choices = _choices(request, factors, shifts, coarser)
+        choices = _choices(request, factors, shifts, coarser, memo)
         program = fit_fields(integerise(request.lowered, request.schedule, choices, request.name), request.target)
         ranges = input_ranges(program)
         worse, new_shifts = _exceeded(request, program, ranges, sample is not None)

@@ -247,6 +247,9 @@ def _neuron(
     unit = choices.unit[name]
     shift = choices.shift.get(name, STATE_SHIFT)
     bias = np.zeros(()) if population.bias is None else population.bias
+    if name in choices.bias:
+        bias = np.asarray(bias + choices.bias[name])
+        population = replace(population, bias=bias)
     if isinstance(model, Compare):
         real = model.threshold / unit
         return CompareNeuron(integer(threshold(real, model.ge)), integer(bias / unit)), 1.0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -34,15 +34,17 @@ def run(
     counts: bool = True,
     kernels: str = "auto",
     chunk: int | None = None,
+    traces: Collection[str] = (),
 ) -> RunResult:
     """What the oracle answers, fast; equal to it in every output, trace, count and overflow.
 
     messages: by input population, integers of any width, (samples, steps, *shape). trace: also return every message and
-    state variable. threads: samples are spread over them, all cores by default; results do not depend on it. counts:
-    False leaves the event counts empty. kernels: "compiled" (torch and numba), "numpy", or "auto", which takes numpy
-    where it would end before the others are imported. chunk: samples a thread evaluates together, by default what
-    fits CHUNK_BYTES. The result's seconds are those of the run: making a program ready for its first (torch, kernels,
-    the layout of weights), which takes seconds whatever the number of samples, is not in them.
+    state variable; traces: only these ("spikes/<population>", "state/<population>/<variable>"). threads: samples are
+    spread over them, all cores by default; results do not depend on it. counts: False leaves the event counts empty.
+    kernels: "compiled" (torch and numba), "numpy", or "auto", which takes numpy where it would end before the others
+    are imported. chunk: samples a thread evaluates together, by default what fits CHUNK_BYTES. The result's seconds are
+    those of the run: making a program ready for its first (torch, kernels, the layout of weights), which takes seconds
+    whatever the number of samples, is not in them.
     Raises UsageError ND502 if messages do not match the program's inputs, ND503 if there are no samples.
     """
     samples = _check(program, messages)
@@ -53,7 +55,7 @@ def run(
         workers = 1
     size = min(chunk or _chunk_size(program, compiled), -(-samples // workers))
     ranges = [slice(first, min(samples, first + size)) for first in range(0, samples, size)]
-    wanted = _wanted(program, trace)
+    wanted = _wanted(program, trace) | set(traces)
 
     def one(part: slice) -> ChunkResult:
         return run_chunk(plan, {name: m[part] for name, m in messages.items()}, wanted, counts)
@@ -63,15 +65,15 @@ def run(
         plan.ready = True
     began = time.perf_counter()
     parts = _spread(one, ranges, workers, plan)
-    traces = {key: np.concatenate([p.traces[key] for p in parts]) for key in parts[0].traces}
-    outputs, predictions = outputs_and_predictions(program, traces)
+    joined = {key: np.concatenate([p.traces[key] for p in parts]) for key in parts[0].traces}
+    outputs, predictions = outputs_and_predictions(program, joined)
     return RunResult(
         outputs=outputs,
         predictions=predictions,
         counts=_counts(parts),
         chip_steps=program.chip_steps_per_sample,
         seconds=time.perf_counter() - began,
-        traces=traces if trace else {},
+        traces=joined if trace else {key: joined[key] for key in traces},
         overflow=_overflow(parts),
     )
 
