@@ -145,6 +145,16 @@ CODES: dict[str, Code] = {
         "Even the cheapest choice of widths costs more than a budget allows, or no choice stays within the loss that "
         "is allowed. The message says the nearest budget that can be met.",
     ),
+    "ND307": Code(
+        "budget not understood",
+        "A budget is a positive number, for memory, energy and operations with a unit or suffix if wanted: 3.5 (bits), "
+        "64KiB, 64kB or 65536 (bytes), 20uJ, 1.5mJ or 2e-5 (joules a sample), 40M (bit operations a sample).",
+    ),
+    "ND308": Code(
+        "steps cannot be chosen",
+        "`--steps auto` and an energy budget try the network with fewer model steps. That needs a network whose steps "
+        "are free: data that hold one value a sample, not a sequence, and a number of steps that is known.",
+    ),
     "ND320": Code(
         "neuron kind cannot be trained",
         "Fine-tuning runs the integer program in PyTorch with gradients. The program has a neuron kind for which there "
@@ -185,6 +195,11 @@ CODES: dict[str, Code] = {
     "ND430": Code(
         "counts do not belong to the program",
         "An energy estimate was asked for with event counts that name other populations and projections.",
+    ),
+    "ND431": Code(
+        "no energy prices",
+        "An energy budget was given, and nobody has published what an event costs on the target. `ndeploy targets "
+        "show` lists the prices that a target has; its own file in targets/ is where they belong.",
     ),
     # -- 5xx data --------------------------------------------------------------------------------------------------
     "ND501": Code("bad data file", "The data is not an .npz with an array `x`, or cannot be read."),
