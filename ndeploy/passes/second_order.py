@@ -13,12 +13,16 @@ from ndeploy.ir.lowered import FloatArray, Lowered, RealConv, RealPopulation, Re
 from ndeploy.moments import Moments
 from ndeploy.passes.along import by_row, columns
 from ndeploy.passes.codings import top
-from ndeploy.passes.graded_units import port_key, source_coding, weighted_ports
+from ndeploy.passes.graded_units import REACH, port_key, source_coding, weighted_ports
 from ndeploy.passes.rounding import by_column, mean_square, metric, refined, round_together
 from ndeploy.quantizer import Choices
 
 STRETCHES = tuple(2.0 ** (i / 12) for i in range(12))
 """How much coarser a row's unit may get where its weights then lie nearer to whole numbers."""
+CLIPS = tuple(2.0 ** (-i / 6) for i in range(1, 11))
+"""How much finer a row's unit may get where weights have few bits: its largest weights are then clipped."""
+CLIPPED_BITS = 6
+"""Widths from which nothing is clipped."""
 GROWTH = 1.5
 """How much further than before a sum may reach: half of the state is left beyond `graded_units.REACH`."""
 SMALL = 1 << 16
@@ -60,12 +64,19 @@ def _port(
     )
     weight = np.concatenate(real, axis=2)
     covariance = moments.covariance * steps[:, :, None] * steps[:, None, :]
-    rounded, stretch = _best(weight, covariance, limit.astype(np.float64), weight.size <= SMALL)
+    factors = STRETCHES[1:] if weight.size <= SMALL else ()
+    lowest = -limit
+    if max(choices.bits[p.name] for p in into) < CLIPPED_BITS:
+        factors, lowest = (*CLIPS, *STRETCHES[1:]), -limit - 1.0
+    rounded, stretch = _best(weight, covariance, limit.astype(np.float64), lowest.astype(np.float64), factors)
     largest = np.concatenate(
         [np.full(w.shape[-1], _largest(lowered, choices, p)) for p, w in zip(into, real, strict=True)]
     )
     # the unit was chosen for the weights as they are: a row whose sum could now outgrow its state stays at nearest
-    wide = np.abs(rounded) @ largest > GROWTH * (np.abs(weight) @ largest)
+    reach = np.abs(rounded) @ largest
+    wide = (reach > GROWTH * (np.abs(weight) @ largest)) & (
+        reach + _bias_reach(choices, population, key, reach.shape) / stretch > GROWTH * REACH
+    )
     rounded = np.where(wide[..., None], np.clip(np.rint(weight), -limit, limit), rounded)
     stretch = np.where(wide, 1.0, stretch)
     lost = weight - rounded * stretch[:, :, None]
@@ -119,20 +130,31 @@ def _message_steps(lowered: Lowered, choices: Choices, p: RealProjection, groups
     return np.asarray(step.reshape(groups, -1))
 
 
-def _best(weight: FloatArray, covariance: FloatArray, limit: FloatArray, search: bool) -> tuple[FloatArray, FloatArray]:
+def _bias_reach(choices: Choices, population: RealPopulation, key: str, rows: tuple[int, ...]) -> FloatArray:
+    """The largest |bias| of every row, in units of the port: (groups, rows)."""
+    bias = population.bias if key == population.name else population.biases.get(key.rpartition(".")[2])
+    if bias is None:
+        return np.zeros(rows)
+    level = np.abs(np.broadcast_to(bias / choices.unit[key], population.shape)).reshape(math.prod(rows), -1)
+    return np.asarray(level.max(axis=1).reshape(rows))
+
+
+def _best(
+    weight: FloatArray, covariance: FloatArray, limit: FloatArray, lowest: FloatArray, factors: tuple[float, ...]
+) -> tuple[FloatArray, FloatArray]:
     """Mantissas and stretch of every row, of the stretches tried the one that loses least."""
     cost = metric(covariance)
-    best, stretch = round_together(weight, cost, limit), np.ones(weight.shape[:2])
-    if not search:
+    best, stretch = round_together(weight, cost, limit, lowest), np.ones(weight.shape[:2])
+    if not factors:
         return best, stretch
     least = mean_square(weight - best, cost.c)
-    coarser, chosen, lost = best, stretch, np.full(least.shape, np.inf)
-    for factor in STRETCHES[1:]:
-        tried = by_column(weight / factor, cost, limit)
+    other, chosen, lost = best, stretch, np.full(least.shape, np.inf)
+    for factor in factors:
+        tried = by_column(weight / factor, cost, limit, lowest)
         error = mean_square(weight - tried * factor, cost.c)
         better = error < lost
-        coarser = np.where(better[..., None], tried, coarser)
+        other = np.where(better[..., None], tried, other)
         chosen, lost = np.where(better, factor, chosen), np.minimum(error, lost)
-    coarser = refined(weight / chosen[..., None], coarser, cost.c, limit)
-    better = mean_square(weight - coarser * chosen[..., None], cost.c) < least
-    return np.where(better[..., None], coarser, best), np.where(better, chosen, stretch)
+    other = refined(weight / chosen[..., None], other, cost.c, limit, lowest)
+    better = mean_square(weight - other * chosen[..., None], cost.c) < least
+    return np.where(better[..., None], other, best), np.where(better, chosen, stretch)
