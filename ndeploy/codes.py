@@ -155,6 +155,17 @@ CODES: dict[str, Code] = {
         "`--steps auto` and an energy budget try the network with fewer model steps. That needs a network whose steps "
         "are free: data that hold one value a sample, not a sequence, and a number of steps that is known.",
     ),
+    "ND310": Code(
+        "weights lie on no grid",
+        "The method taken-over takes over weights that are whole multiples of a step, one for the layer or one for each "
+        "of its channels or neurons, within the rounding of float32. These are not, or not with as few bits as the "
+        "target stores.",
+    ),
+    "ND311": Code(
+        "steps cannot be combined",
+        "Each layer's weights lie on a grid, but a neuron sums, or a readout compares, values whose steps are no whole "
+        "multiples of one another: no integer program holds all of them exactly.",
+    ),
     "ND320": Code(
         "neuron kind cannot be trained",
         "Fine-tuning runs the integer program in PyTorch with gradients. The program has a neuron kind for which there "

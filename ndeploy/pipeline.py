@@ -196,6 +196,7 @@ def _request(state: _State) -> tuple[Request, tuple[Diagnostic, ...]]:
         budget=state.options.budget,
         search=state.options.search,
         network=state.network,
+        settings=state.settings,
     )
     return made, told
 

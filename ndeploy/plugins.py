@@ -130,12 +130,15 @@ def runners() -> Mapping[str, Runner]:
 
 @functools.cache
 def methods() -> Mapping[str, ModuleType]:
-    """Every quantisation method by its module's name; each module defines `quantize`. Raises RefusedError ND703."""
+    """Every quantisation method by its NAME, or its module's where it states none; each defines `quantize`.
+
+    Raises RefusedError ND703.
+    """
     found: dict[str, ModuleType] = {}
     for plugin in scan("ndeploy.quantize"):
         module = load(plugin)
         _attribute(plugin, module, "quantize")
-        _add(found, plugin, plugin.name, module)
+        _add(found, plugin, getattr(module, "NAME", plugin.name), module)
     return found
 
 

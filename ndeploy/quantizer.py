@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from ndeploy.ir.network import Network
     from ndeploy.moments import Moments
     from ndeploy.search.explanation import Explanation
+    from ndeploy.settings import Settings
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,7 +92,8 @@ class Request:
     share of the largest message; None where nothing is delta-coded. moments: how the values that enter a port vary
     together, by port; ports without them keep weights rounded to nearest. bits_of, payload_of: weight bits by
     projection and payload by graded population where they differ from `bits` and `activation_bits`. budget, search:
-    what a searching method keeps to. network: the float original, with its steps.
+    what a searching method keeps to. network: the float original, with its steps. settings: what --set gives, for a
+    method to `get` its own keys from; None for none.
     """
 
     lowered: Lowered
@@ -110,6 +112,7 @@ class Request:
     budget: Budget = field(default_factory=Budget)
     search: Search = field(default_factory=Search)
     network: Network | None = None
+    settings: Settings | None = None
 
 
 @dataclass(frozen=True, eq=False)
