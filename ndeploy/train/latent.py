@@ -21,10 +21,10 @@ class Latent(torch.nn.Module):
     """A parameter of integers low .. high, trained as `start + unit * free`, used rounded to nearest.
 
     Its structure stays: along axes where all values are equal there is one number to train, and a parameter stored as
-    one number stays one number. A start outside the range is clipped to it. `free` (float64) starts at zero, so one rate suits parameters of any magnitude if
-    `unit` is what a step of 1 should mean: one mantissa for weights, a share of itself for a threshold.
-    fit: what the registers make of the rounded values (integers in, integers out), for fields of few bits.
-    Gradients pass straight through; `project` keeps the real value inside the range, and must follow every step.
+    one number stays one number. A start outside the range is clipped to it. `free` (float64) starts at zero, so one
+    rate suits parameters of any magnitude if `unit` is what a step of 1 should mean: one mantissa for weights, a share
+    of itself for a threshold. reach: how far a bounded training may go, in units of the value; `unit` where not given.
+    fit: what the registers make of the rounded values (integers in, integers out), for fields of few bits. Gradients pass straight through; `project` keeps the real value inside the range, and must follow every step.
     """
 
     def __init__(
@@ -34,6 +34,7 @@ class Latent(torch.nn.Module):
         high: int,
         *,
         unit: float = 1.0,
+        reach: float | None = None,
         fit: Callable[[IntArray], IntArray] | None = None,
     ) -> None:
         super().__init__()
@@ -42,6 +43,7 @@ class Latent(torch.nn.Module):
         self.whole = isinstance(start, int)
         compact = np.clip(compacted(given), low, high)
         self.low, self.high, self.unit, self.fit = low, high, unit, fit
+        self.reach = unit if reach is None else reach
         self.base: Tensor
         self.register_buffer("base", torch.from_numpy(compact.copy()))
         self.free = torch.nn.Parameter(torch.zeros(compact.shape, dtype=torch.float64))
@@ -66,11 +68,11 @@ class Latent(torch.nn.Module):
         return np.ascontiguousarray(np.broadcast_to(value, self.shape))
 
     @torch.no_grad()
-    def project(self, bound: float | None = None) -> None:
-        """Bring the real value back into the range, and to within `bound` of where it started."""
+    def project(self, bounded: bool = False) -> None:
+        """Bring the real value back into the range and, if bounded, to within `reach` of where it started."""
         low, high = (self.low - self.base) / self.unit, (self.high - self.base) / self.unit
-        if bound is not None:
-            low, high = low.clamp(min=-bound / self.unit), high.clamp(max=bound / self.unit)
+        if bounded:
+            low, high = low.clamp(min=-self.reach / self.unit), high.clamp(max=self.reach / self.unit)
         self.free.clamp_(low, high)
 
 

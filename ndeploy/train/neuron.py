@@ -98,7 +98,7 @@ def trainable(
     if form is None:
         raise RefusedError(
             "ND320",
-            f"neuron kind '{neuron.kind}' cannot be trained; those that can: {', '.join(sorted(k.kind for k in forms))}",
+            f"neuron kind '{neuron.kind}' cannot be trained; others can: {', '.join(sorted(k.kind for k in forms))}",
             help="compile without --finetune; the search of --method bit-budget needs no gradients",
         )
     return form(neuron, shape, {} if bounds is None else bounds, target)
