@@ -157,9 +157,9 @@ CODES: dict[str, Code] = {
     ),
     "ND310": Code(
         "weights lie on no grid",
-        "The method taken-over takes over weights that are whole multiples of a step, one for the layer or one for each "
-        "of its channels or neurons, within the rounding of float32. These are not, or not with as few bits as the "
-        "target stores.",
+        "The method taken-over takes over weights that are whole multiples of a step, one for the layer or one for "
+        "each of its channels or neurons, within the rounding of float32. These are not, or not with as few bits as "
+        "the target stores.",
     ),
     "ND311": Code(
         "steps cannot be combined",
