@@ -1,26 +1,45 @@
-"""A state dict that knows which of its tensors were used, and batch norm folding."""
+"""A state dict that knows which of its tensors were used, weights with learned steps, and batch norm folding."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from ndeploy.errors import UsageError
 
+from ._lsq import quantised
+from ._options import Options
+
 FloatArray = npt.NDArray[np.float64]
 
 
 class Weights:
-    """Tensors by name; every one that is taken is noted, so that none is left out in silence."""
+    """Tensors by name; every one that is taken is noted, so that none is left out in silence.
 
-    def __init__(self, path: Path, state: Mapping[str, npt.NDArray[np.generic]], family: str) -> None:
+    options: where the file's own quantisation finds what the file does not say of it; weights with learned steps are
+    then those that the network computes with, and `notes` says so for the record. Without them tensors are as stored.
+    Raises what `_lsq.quantised` raises.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        state: Mapping[str, npt.NDArray[np.generic]],
+        family: str,
+        options: Options | None = None,
+    ) -> None:
         self.path = path
         self.family = family
         self._state = state
+        self.notes: Mapping[str, dict[str, Any]] = {}
+        if options is not None:
+            given = quantised(path, state, options)
+            self._state, self.notes = given.state, given.notes
         self._taken: set[str] = set()
 
     def __contains__(self, name: str) -> bool:

@@ -57,10 +57,10 @@ def load(path: Path, contents: Contents, settings: Settings) -> net.Network:
     loaded = checkpoint.load(path, contents)
     # modules that were compiled for training carry a wrapper's name
     state = {name.replace("_orig_mod.", ""): value for name, value in loaded.state.items()}
-    weights = Weights(path, state, FAMILY)
     # the model hub keeps what the class was made with beside the weights
     beside = read_sidecar(path, "config.json" if contents.kind == "safetensors" else "")
     options = Options(settings, beside, loaded.args)
+    weights = Weights(path, state, FAMILY, options)
     config = _ctm_config.read(weights, options)
     graph = Graph()
     entry = graph.add(
@@ -79,7 +79,7 @@ def load(path: Path, contents: Contents, settings: Settings) -> net.Network:
         steps=config.iterations,
         decode="ctc" if config.task == "sort" else "most-certain",
         answer=config.answer,
-        settings={**settings.record, **config.record},
+        settings={**settings.record, **config.record, **weights.notes},
         family=NAME,
     )
 

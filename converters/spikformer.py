@@ -73,12 +73,12 @@ def load(path: Path, contents: Contents, settings: Settings) -> net.Network:
     """The checkpoint as a Network of convolutions, LIF neurons, products and a linear head; nothing is approximated.
 
     Its input is (channels, height, width), static or a sequence; its answer the sum over model steps of the head.
-    Raises UsageError ND121-ND126 (file), ND204 (steps, heads, image size, pooling not stated), ND205 (a value that
-    cannot be), ND304 (NaN).
+    Raises UsageError ND121-ND126 (file), ND204 (steps, heads, image size, pooling, width of weights with learned steps
+    not stated), ND205 (a value that cannot be), ND304 (NaN); RefusedError ND201 (quantised activations).
     """
     loaded = checkpoint.load(path, contents)
-    weights = Weights(path, loaded.state, FAMILY)
     options = Options(settings, read_sidecar(path), loaded.args)
+    weights = Weights(path, loaded.state, FAMILY, options)
     variant = _variant(weights)
     steps = _at_least_one(options, "steps", "T", "time_step", "time_steps", "timesteps")
     heads = _at_least_one(options, "heads", "num_heads")
@@ -86,7 +86,7 @@ def load(path: Path, contents: Contents, settings: Settings) -> net.Network:
     graph, answer = _build(weights, variant, options, steps, heads, pooling)
     reset = options.get("reset", ("zero", "subtract"), default="zero")
     compare = options.get("compare", net.COMPARES, default="ge")
-    record: dict[str, Any] = {"variant": {"value": variant.name, "from": "keys"}, **settings.record}
+    record: dict[str, Any] = {"variant": {"value": variant.name, "from": "keys"}, **settings.record, **weights.notes}
     record.update(_inferred(graph, answer))
     dead = weights.left(DEAD)
     record["dropped"] = {"value": [n for n in dead if not n.endswith("num_batches_tracked")], "from": "family"}

@@ -1,8 +1,8 @@
 """How the values that enter each port vary together on calibration data: what rounding weights together needs.
 
 The float network is run once more; of every port with weighted synapses the mean and the covariance of all that enters
-it are summed up, a batch at a time. Convolutions are covered where every output reads all of its group at one place
-(kernel 1, or as large as the image): those of neuron-level models and of token projections.
+it are summed up, a batch at a time. Of a convolution the columns are what one output reads; where there are more
+places and samples than it takes, some are left out.
 """
 
 from __future__ import annotations
@@ -13,21 +13,35 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad, unfold
 
 from ndeploy.data import Data
 from ndeploy.graph.machine import Machine
 from ndeploy.graph.reference import inputs
 from ndeploy.ir import network as net
-from ndeploy.ir.lowered import DeltaCoded, FloatArray, Held, Lowered, RealConv, RealDense, RealProjection
+from ndeploy.ir.lowered import (
+    DeltaCoded,
+    FloatArray,
+    Held,
+    Lowered,
+    RealConv,
+    RealDense,
+    RealProjection,
+    RealSparse,
+    RealSynapses,
+)
 from ndeploy.passes.graded_units import port_key, weighted_ports
 
+OBSERVATIONS = 1 << 15
+"""Places of a convolution, over all images, that enter a covariance."""
 MAX_COLUMNS = 4096
 """Messages into a port; more of them keep weights rounded to nearest."""
 
 
 @dataclass(frozen=True, eq=False)
 class Moments:
-    """Of the real values that enter a port through `projections`, side by side in that order.
+    """Of the real values that enter a port through `projections`, side by side in that order; others may end there too
+    (skips beside a convolution).
 
     mean: (groups, columns); covariance: (groups, columns, columns). Dense projections have one group.
     """
@@ -42,11 +56,15 @@ def port_moments(network: net.Network, lowered: Lowered, data: Data, *, batch: i
     machine = Machine(network, torch.float32)
     kept = set(machine.plan.order)
     ports = _ports(lowered, kept)
-    sums = {key: _Sum(lowered, into) for key, into in ports.items()}
-    needed = {name for s in sums.values() for name in s.sources}
     arrays, length = inputs(network, data.x, lowered.steps)
+    same = machine.constant(arrays).carriers
+    sums = {
+        key: _Sum(lowered, into, len(data) * (1 if all(name in same for _, name in into) else length))
+        for key, into in ports.items()
+    }
+    needed = {name for s in sums.values() for name in s.sources}
     values: dict[str, Tensor] = {}
-    order, constant = machine.plan.order, machine.constant(arrays).carriers
+    order, constant = machine.plan.order, same
     # what is the same at every step is put out at the first one only
     last = order[-1], next((name for name in reversed(order) if name not in constant), "")
 
@@ -91,38 +109,37 @@ def weighed(lowered: Lowered, population: str, port: str) -> list[RealProjection
 
 
 def _ports(lowered: Lowered, kept: set[str]) -> dict[str, list[tuple[RealProjection, str]]]:
-    """Ports whose projections are all dense, or one convolution that reads each group at one place."""
+    """Ports whose projections are all dense, or one convolution with, perhaps, skips of one synapse a neuron."""
     found: dict[str, list[tuple[RealProjection, str]]] = {}
     for population in lowered.populations:
         for port in weighted_ports(population):
             into = weighed(lowered, population.name, port)
             seen = [(p, name) for p in into if (name := _seen(lowered, p, kept)) is not None]
-            if not seen or len(seen) < len(into):
+            convs = [(p, name) for p, name in seen if isinstance(p.synapses, RealConv)]
+            others = [p for p in into if not isinstance(p.synapses, RealConv)]
+            if len(convs) == 1 and all(_is_skip(p, math.prod(population.shape)) for p in others):
+                if math.prod(convs[0][0].synapses.weight.shape[1:]) <= MAX_COLUMNS:
+                    found[port_key(population.name, port)] = convs
                 continue
-            dense = [p.synapses for p in into if isinstance(p.synapses, RealDense)]
-            columns = sum(s.weight.shape[1] for s in dense)
-            if (len(dense) == len(into) and columns <= MAX_COLUMNS) or (len(into) == 1 and _at_one_place(into[0])):
+            if not seen or len(seen) < len(into) or not all(isinstance(p.synapses, RealDense) for p in into):
+                continue
+            if sum(p.synapses.weight.shape[1] for p in into) <= MAX_COLUMNS:
                 found[port_key(population.name, port)] = seen
     return found
 
 
-def _at_one_place(projection: RealProjection) -> bool:
-    conv = projection.synapses
-    if not isinstance(conv, RealConv):
-        return False
-    kernel = conv.weight.shape[2:]
-    plain = conv.padding == (0, 0) and conv.stride == (1, 1)
-    whole = plain and kernel == conv.in_shape[1:]
-    point = plain and kernel == (1, 1)
-    return (whole or point) and conv.weight.shape[1] * math.prod(kernel) <= MAX_COLUMNS
+def _is_skip(projection: RealProjection, neurons: int) -> bool:
+    synapses = projection.synapses
+    return isinstance(synapses, RealSparse) and synapses.weight.size <= neurons
 
 
 class _Sum:
     """Running sums of x and x x^T of one port, x counted from the first observation: what hardly varies keeps a
     covariance, and what never does has none, where the difference of two large sums would leave rounding noise."""
 
-    def __init__(self, lowered: Lowered, into: list[tuple[RealProjection, str]]) -> None:
+    def __init__(self, lowered: Lowered, into: list[tuple[RealProjection, str]], images: int) -> None:
         self.into = into
+        self.every = thinning(into[0][0].synapses, images)
         self.sources = [name for _, name in into]
         self.static = all(lowered.population(p.source).updates is not None for p, _ in into)
         self.count = 0
@@ -131,7 +148,7 @@ class _Sum:
         self.second: Tensor | None = None
 
     def add(self, values: Mapping[str, Tensor]) -> None:
-        x = torch.cat([_columns(p, values[name]) for p, name in self.into], dim=2).double()
+        x = torch.cat([conv_columns(p.synapses, values[name], self.every) for p, name in self.into], dim=2).double()
         self.origin = x[:, :1] if self.origin is None else self.origin
         x = x - self.origin
         first, second = x.sum(1), x.transpose(1, 2) @ x
@@ -148,13 +165,35 @@ class _Sum:
         return Moments(tuple(p.name for p, _ in self.into), mean + self.origin[:, 0].numpy(), covariance)
 
 
-def _columns(projection: RealProjection, value: Tensor) -> Tensor:
-    """(groups, observations, columns) of what the projection's weights see."""
-    conv = projection.synapses
-    if not isinstance(conv, RealConv):
+def thinning(synapses: RealSynapses, images: int) -> int:
+    """Of so many places of so many images one is looked at; dense synapses see one place."""
+    if not isinstance(synapses, RealConv):
+        return 1
+    height, width = (
+        (size + 2 * edge - step * (kernel - 1) - 1) // stride + 1
+        for size, edge, step, kernel, stride in zip(
+            synapses.in_shape[1:],
+            synapses.padding,
+            synapses.dilation,
+            synapses.weight.shape[2:],
+            synapses.stride,
+            strict=True,
+        )
+    )
+    return max(1, images * height * width // OBSERVATIONS)
+
+
+def conv_columns(synapses: RealSynapses, value: Tensor, every: int = 1) -> Tensor:
+    """(groups, observations, columns) of what the weights see, columns as in weight.reshape(groups, rows, -1).
+
+    value: (images, *shape of the source). every: of so many places of a convolution one is taken, over all images.
+    """
+    if not isinstance(synapses, RealConv):
         return value.reshape(1, len(value), -1)
-    channels, height, width = conv.in_shape
-    if conv.weight.shape[2:] == (1, 1):
-        x = value.reshape(len(value), conv.groups, channels // conv.groups, height * width)
-        return x.permute(1, 0, 3, 2).reshape(conv.groups, -1, channels // conv.groups)
-    return value.reshape(len(value), conv.groups, -1).transpose(0, 1)
+    channels, height, width = synapses.in_shape
+    (top, left), kernel = synapses.padding, synapses.weight.shape[2:]
+    image = pad(value.reshape(-1, channels, height, width), (left, left, top, top))
+    # (images, channels * kernel, places)
+    seen = unfold(image, (kernel[0], kernel[1]), dilation=synapses.dilation, stride=synapses.stride)
+    grouped = seen.reshape(len(seen), synapses.groups, -1, seen.shape[2]).permute(1, 0, 3, 2)
+    return grouped.reshape(synapses.groups, -1, grouped.shape[3])[:, ::every]

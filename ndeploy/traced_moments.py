@@ -13,19 +13,16 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.functional import pad, unfold
 
 from ndeploy.data import Data
 from ndeploy.decode import encode, for_data
 from ndeploy.ir.lowered import GRADED, Lowered, RealConv, RealDense, RealPopulation, RealProjection
 from ndeploy.ir.program import Program
-from ndeploy.moments import MAX_COLUMNS, Moments
+from ndeploy.moments import MAX_COLUMNS, Moments, conv_columns, thinning
 
 SAMPLES = 128
 TOGETHER = 8
 """Samples in memory at a time."""
-OBSERVATIONS = 1 << 15
-"""Rows that enter a covariance: of convolutions over large images as many places are left out."""
 
 
 def traced_moments(program: Program, lowered: Lowered, data: Data, units: Mapping[str, Any]) -> dict[str, Moments]:
@@ -38,7 +35,8 @@ def traced_moments(program: Program, lowered: Lowered, data: Data, units: Mappin
     sources = {p.source for into in ports.values() for p in into}
     data = data.spread(SAMPLES)
     program = for_data(program, data.x)
-    sums = {name: _Sum(into, _every(lowered, into, len(data), program.steps)) for name, into in ports.items()}
+    images = len(data) * program.steps
+    sums = {name: _Sum(into, thinning(into[0].synapses, images)) for name, into in ports.items()}
     for part in _parts(data):
         found = run(
             program,
@@ -79,14 +77,6 @@ def _alike(lowered: Lowered, population: RealPopulation) -> list[RealProjection]
     return into if wide <= MAX_COLUMNS else []
 
 
-def _every(lowered: Lowered, into: list[RealProjection], samples: int, steps: int) -> int:
-    """Of so many places of the image, one is looked at."""
-    if not isinstance(into[0].synapses, RealConv):
-        return 1
-    places = math.prod(lowered.population(into[0].target).shape[1:])
-    return max(1, samples * steps * places // OBSERVATIONS)
-
-
 class _Sum:
     """Running sums of x and x x^T of all that enters one population."""
 
@@ -97,7 +87,7 @@ class _Sum:
         self.second: Tensor | None = None
 
     def add(self, values: Mapping[str, np.ndarray[Any, Any]]) -> None:
-        parts = [_columns(p, _late(values[p.source], p.lag), self.every, self.count) for p in self.into]
+        parts = [conv_columns(p.synapses, _late(values[p.source], p.lag).flatten(0, 1), self.every) for p in self.into]
         x = torch.cat(parts, dim=2)
         first, second = x.sum(1).double(), (x.transpose(1, 2) @ x).double()
         self.count += x.shape[1]
@@ -118,19 +108,3 @@ def _late(value: np.ndarray[Any, Any], lag: int) -> Tensor:
     if not lag:
         return x
     return torch.cat([torch.zeros_like(x[:, :lag]), x[:, :-lag]], dim=1) if lag < x.shape[1] else torch.zeros_like(x)
-
-
-def _columns(projection: RealProjection, x: Tensor, every: int, start: int) -> Tensor:
-    """(groups, observations, columns) of what the weights see, columns as in weight.reshape(groups, rows, -1)."""
-    conv = projection.synapses
-    if not isinstance(conv, RealConv):
-        return x.reshape(1, x.shape[0] * x.shape[1], -1)
-    channels, height, width = conv.in_shape
-    image = x.reshape(-1, channels, height, width)
-    (top, left), kernel = conv.padding, conv.weight.shape[2:]
-    image = pad(image, (left, left, top, top))
-    # (images, channels * kernel, places)
-    seen = unfold(image, (kernel[0], kernel[1]), dilation=conv.dilation, stride=conv.stride)
-    seen = seen[:, :, start % every :: every] if every > 1 else seen
-    grouped = seen.reshape(len(seen), conv.groups, -1, seen.shape[2])
-    return grouped.permute(1, 0, 3, 2).reshape(conv.groups, -1, grouped.shape[2])

@@ -254,7 +254,7 @@ def _choices(
         for p in lowered.projections
         if not p.unit and p.integer is None
     }
-    graded = second_order(lowered, graded_choices(request, inputs, bits), request.moments)
+    graded = second_order(lowered, graded_choices(request, inputs, bits), request.moments, memo)
     choices = replace(graded, shift=shifts)
     for _ in range(PASSES if _sends_itself_membranes(lowered) else 1):
         unit: dict[str, FloatArray] = {}

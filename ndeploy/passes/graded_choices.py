@@ -40,6 +40,7 @@ def message_bits(request: Request) -> dict[str, int]:
         ):
             chosen = max(2, chosen - 1)  # differences take one bit more
         result[population.name] = READOUT_BITS if population.name in readouts else chosen
+        result[population.name] = request.payload_of.get(population.name, result[population.name])
     for product in request.lowered.products:
         _fit_operands(request.lowered, product, result)
     return result

@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from ndeploy.ir.lowered import FloatArray, Lowered, RealConv, RealPopulation, RealProjection
-from ndeploy.moments import Moments
-from ndeploy.passes.along import by_row, columns
+from ndeploy.moments import Moments, weighed
+from ndeploy.passes.along import by_row, columns, largest_by_row, sum_by_row
 from ndeploy.passes.codings import top
 from ndeploy.passes.graded_units import REACH, port_key, source_coding, weighted_ports
 from ndeploy.passes.rounding import by_column, mean_square, metric, refined, round_together
@@ -27,10 +28,18 @@ GROWTH = 1.5
 """How much further than before a sum may reach: half of the state is left beyond `graded_units.REACH`."""
 SMALL = 1 << 16
 """Weights of a port for which every stretch is tried: beyond, one costs seconds and gains little."""
+WIDE = 256
+"""Columns, likewise."""
 
 
-def second_order(lowered: Lowered, choices: Choices, moments: Mapping[str, Moments]) -> Choices:
-    """The choices with mantissas, row units and bias corrections for every port whose moments are known."""
+def second_order(
+    lowered: Lowered, choices: Choices, moments: Mapping[str, Moments], memo: dict[Any, Any] | None = None
+) -> Choices:
+    """The choices with mantissas, row units and bias corrections for every port whose moments are known.
+
+    memo: ports rounded before, for calls with the same network and moments.
+    """
+    memo = {} if memo is None else memo
     weights: dict[str, npt.NDArray[np.int16]] = dict(choices.weights)
     unit, bias, message = dict(choices.unit), dict(choices.bias), dict(choices.message)
     for population in lowered.populations:
@@ -38,7 +47,10 @@ def second_order(lowered: Lowered, choices: Choices, moments: Mapping[str, Momen
             key = port_key(population.name, port)
             if key not in moments:
                 continue
-            found, stretch, correction = _port(lowered, choices, population, key, moments[key])
+            known = _key(lowered, choices, population, key, port)
+            if known not in memo:
+                memo[known] = _port(lowered, choices, population, key, moments[key])
+            found, stretch, correction = memo[known]
             weights |= found
             full = np.broadcast_to(choices.unit[key], population.shape)
             unit[key] = full * stretch.reshape(full.shape)
@@ -48,6 +60,16 @@ def second_order(lowered: Lowered, choices: Choices, moments: Mapping[str, Momen
                     unit[p.source] = unit[key]
                     message[p.source] = replace(message[p.source], scale=unit[key])
     return replace(choices, weights=weights, unit=unit, bias=bias, message=message)
+
+
+def _key(lowered: Lowered, choices: Choices, population: RealPopulation, key: str, port: str) -> tuple[object, ...]:
+    """All that a port's rounding depends on."""
+    parts: list[object] = [key, np.asarray(choices.unit[key]).tobytes()]
+    for p in weighed(lowered, population.name, port):
+        scale = np.asarray(_source_scale(choices, p.source))
+        parts += [p.name, choices.bits[p.name], choices.own_exponent.get(p.name, 0), scale.tobytes()]
+        parts.append(_largest(lowered, choices, p))
+    return tuple(parts)
 
 
 def _port(
@@ -64,19 +86,20 @@ def _port(
     )
     weight = np.concatenate(real, axis=2)
     covariance = moments.covariance * steps[:, :, None] * steps[:, None, :]
-    factors = STRETCHES[1:] if weight.size <= SMALL else ()
+    factors = STRETCHES[1:] if weight.size <= SMALL and weight.shape[2] <= WIDE else ()
     lowest = -limit
     if max(choices.bits[p.name] for p in into) < CLIPPED_BITS:
         factors, lowest = (*CLIPS, *STRETCHES[1:]), -limit - 1.0
-    rounded, stretch = _best(weight, covariance, limit.astype(np.float64), lowest.astype(np.float64), factors)
+    rows = weight.shape[:2]
+    finest, beside = _others(lowered, choices, population, key, into, rows)
+    rounded, stretch = _best(weight, covariance, limit.astype(np.float64), lowest.astype(np.float64), factors, finest)
     largest = np.concatenate(
         [np.full(w.shape[-1], _largest(lowered, choices, p)) for p, w in zip(into, real, strict=True)]
     )
     # the unit was chosen for the weights as they are: a row whose sum could now outgrow its state stays at nearest
     reach = np.abs(rounded) @ largest
-    wide = (reach > GROWTH * (np.abs(weight) @ largest)) & (
-        reach + _bias_reach(choices, population, key, reach.shape) / stretch > GROWTH * REACH
-    )
+    beside = beside + _bias_reach(choices, population, key, rows)
+    wide = (reach > GROWTH * (np.abs(weight) @ largest)) & (reach + beside / stretch > GROWTH * REACH)
     rounded = np.where(wide[..., None], np.clip(np.rint(weight), -limit, limit), rounded)
     stretch = np.where(wide, 1.0, stretch)
     lost = weight - rounded * stretch[:, :, None]
@@ -125,9 +148,39 @@ def _message_steps(lowered: Lowered, choices: Choices, p: RealProjection, groups
     shape = lowered.population(p.source).shape
     scale = np.broadcast_to(_source_scale(choices, p.source), shape).reshape(-1)
     step = 2.0 ** choices.own_exponent.get(p.name, 0) / scale
-    if isinstance(p.synapses, RealConv) and p.synapses.weight.shape[2:] == (1, 1):
-        step = step.reshape(p.synapses.in_shape[0], -1)[:, 0]
+    if isinstance(p.synapses, RealConv):  # neurons of a channel share their message's scale
+        step = np.repeat(step.reshape(p.synapses.in_shape[0], -1)[:, 0], math.prod(p.synapses.weight.shape[2:]))
     return np.asarray(step.reshape(groups, -1))
+
+
+def _others(
+    lowered: Lowered,
+    choices: Choices,
+    population: RealPopulation,
+    key: str,
+    into: list[RealProjection],
+    rows: tuple[int, ...],
+) -> tuple[FloatArray, FloatArray]:
+    """Of the weights that end on the port and are not rounded together: by row, the least stretch at which they fit
+    their bits, and what they can add to the sum, in units."""
+    finest, reach = np.zeros(rows), np.zeros(rows)
+    for p in weighed(lowered, population.name, key.removeprefix(population.name).removeprefix(".") or "in"):
+        if any(p.name == q.name for q in into):
+            continue
+        source = lowered.population(p.source)
+        step = np.asarray(choices.unit[key] * 2.0 ** choices.own_exponent.get(p.name, 0))
+        size = np.abs(p.synapses.weight) * columns(p.synapses, _source_scale(choices, p.source), source.shape)
+        size = size / by_row(p.synapses, step, population.shape)
+        widest = np.broadcast_to(largest_by_row(p.synapses, size, population.shape), population.shape)
+        together = np.broadcast_to(sum_by_row(p.synapses, size, population.shape), population.shape)
+        finest = np.maximum(finest, _by_rows(widest, rows) / top(choices.bits[p.name], True))
+        reach = reach + _by_rows(together, rows) * _largest(lowered, choices, p)
+    return finest, reach
+
+
+def _by_rows(value: FloatArray, rows: tuple[int, ...]) -> FloatArray:
+    """The largest of the neurons that share a row of weights."""
+    return np.asarray(value.reshape(math.prod(rows), -1).max(axis=1).reshape(rows))
 
 
 def _bias_reach(choices: Choices, population: RealPopulation, key: str, rows: tuple[int, ...]) -> FloatArray:
@@ -135,14 +188,18 @@ def _bias_reach(choices: Choices, population: RealPopulation, key: str, rows: tu
     bias = population.bias if key == population.name else population.biases.get(key.rpartition(".")[2])
     if bias is None:
         return np.zeros(rows)
-    level = np.abs(np.broadcast_to(bias / choices.unit[key], population.shape)).reshape(math.prod(rows), -1)
-    return np.asarray(level.max(axis=1).reshape(rows))
+    return _by_rows(np.abs(np.broadcast_to(bias / choices.unit[key], population.shape)), rows)
 
 
 def _best(
-    weight: FloatArray, covariance: FloatArray, limit: FloatArray, lowest: FloatArray, factors: tuple[float, ...]
+    weight: FloatArray,
+    covariance: FloatArray,
+    limit: FloatArray,
+    lowest: FloatArray,
+    factors: tuple[float, ...],
+    finest: FloatArray,
 ) -> tuple[FloatArray, FloatArray]:
-    """Mantissas and stretch of every row, of the stretches tried the one that loses least."""
+    """Mantissas and stretch of every row, of the stretches tried, from `finest` up, the one that loses least."""
     cost = metric(covariance)
     best, stretch = round_together(weight, cost, limit, lowest), np.ones(weight.shape[:2])
     if not factors:
@@ -152,9 +209,9 @@ def _best(
     for factor in factors:
         tried = by_column(weight / factor, cost, limit, lowest)
         error = mean_square(weight - tried * factor, cost.c)
-        better = error < lost
+        better = (error < lost) & (factor >= finest * (1 - 1e-9))
         other = np.where(better[..., None], tried, other)
         chosen, lost = np.where(better, factor, chosen), np.minimum(error, lost)
     other = refined(weight / chosen[..., None], other, cost.c, limit, lowest)
-    better = mean_square(weight - other * chosen[..., None], cost.c) < least
+    better = np.isfinite(lost) & (mean_square(weight - other * chosen[..., None], cost.c) < least)
     return np.where(better[..., None], other, best), np.where(better, chosen, stretch)

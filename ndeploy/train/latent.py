@@ -24,7 +24,9 @@ class Latent(torch.nn.Module):
     one number stays one number. A start outside the range is clipped to it. `free` (float64) starts at zero, so one
     rate suits parameters of any magnitude if `unit` is what a step of 1 should mean: one mantissa for weights, a share
     of itself for a threshold. reach: how far a bounded training may go, in units of the value; `unit` where not given.
-    fit: what the registers make of the rounded values (integers in, integers out), for fields of few bits. Gradients pass straight through; `project` keeps the real value inside the range, and must follow every step.
+    compact: False trains every number of an array, equal or not: weights.
+    fit: what the registers make of the rounded values (integers in, integers out), for fields of few bits.
+    Gradients pass straight through; `project` keeps the real value inside the range, and must follow every step.
     """
 
     def __init__(
@@ -36,17 +38,18 @@ class Latent(torch.nn.Module):
         unit: float = 1.0,
         reach: float | None = None,
         fit: Callable[[IntArray], IntArray] | None = None,
+        compact: bool = True,
     ) -> None:
         super().__init__()
         given = np.asarray(start, dtype=np.float64)
         self.shape = given.shape
         self.whole = isinstance(start, int)
-        compact = np.clip(compacted(given), low, high)
+        kept = np.clip(compacted(given) if compact else given, low, high)
         self.low, self.high, self.unit, self.fit = low, high, unit, fit
         self.reach = unit if reach is None else reach
         self.base: Tensor
-        self.register_buffer("base", torch.from_numpy(compact.copy()))
-        self.free = torch.nn.Parameter(torch.zeros(compact.shape, dtype=torch.float64))
+        self.register_buffer("base", torch.from_numpy(np.array(kept, dtype=np.float64)))
+        self.free = torch.nn.Parameter(torch.zeros(kept.shape, dtype=torch.float64))
 
     def real(self) -> Tensor:
         """What is trained, in the compact shape."""
