@@ -91,12 +91,12 @@ def moved(made: GradedNeuron[Any], seed: int, by: float) -> None:
     rng = np.random.default_rng(seed)
     with torch.no_grad():
         for latent in latents(made).values():
-            latent.free += torch.from_numpy(rng.normal(size=tuple(latent.free.shape)) * by)
+            latent.free += torch.from_numpy(np.asarray(rng.normal(size=tuple(latent.free.shape)) * by))
             latent.project()
 
 
 def latents(made: GradedNeuron[Any]) -> dict[str, Latent]:
-    return {name: x for name, x in made.latents.items() if isinstance(x, Latent)}
+    return {name: made.latent(name) for name in made.trained}
 
 
 @settings(SETTINGS, max_examples=200)
@@ -135,12 +135,12 @@ def test_trained_parameters_fit_their_fields_and_keep_their_structure(drawn: Dra
     trained = made.integer()
     for name, value in vars(found).items():
         assert np.shape(getattr(trained, name)) == np.shape(value)
-        if name not in made.latents:
+        if name not in made.trained:
             assert np.array_equal(getattr(trained, name), value)
     for name, low, high in _bounds(trained):
         assert low <= np.min(getattr(trained, name)) <= np.max(getattr(trained, name)) <= high
     for name in ("bias", "gate_bias"):
-        if name in made.latents:
+        if name in made.trained:
             assert np.abs(getattr(trained, name)).max() <= max(STATE_MAX, np.abs(getattr(found, name)).max())
 
 
@@ -167,7 +167,7 @@ def test_what_is_trained() -> None:
         Register(16, np.array([3, 4])): set(),
     }
     for found, names in cases.items():
-        assert set(form(found, (2,)).latents) == names, found
+        assert set(form(found, (2,)).trained) == names, found
 
 
 def gradients(
@@ -203,7 +203,7 @@ def slope(
             for port in one:
                 if name == f"{port}{k}":
                     one[port] = one[port] + sign * direction
-        if name in made.latents:
+        if name in made.trained:
             integer = replace(integer, **{name: getattr(integer, name) + sign * direction})
         state = integer.initial((len(weight[0]), *shape))
         total = 0.0
@@ -256,12 +256,12 @@ def test_gradients_are_those_of_the_smooth_function(case: str) -> None:
     weight = [rng.normal(size=(3, N)) for _ in range(steps)]
     made = form(found, shape)
     exact = gradients(made, shape, inputs, weight)
-    assert set(made.latents) <= set(exact)
+    assert set(made.trained) <= set(exact)
     assert {f"{p}{k}" for p in reach for k in range(steps)} <= set(exact)
     for name, gradient in exact.items():
-        top = 1000 if name in made.latents and "bias" not in name else max(reach.values()) // 100
+        top = 1000 if name in made.trained and "bias" not in name else max(reach.values()) // 100
         for trial in range(3):
-            size = np.shape(getattr(found, name)) if name in made.latents else (3, N)
+            size = np.shape(getattr(found, name)) if name in made.trained else (3, N)
             direction = np.asarray(rng.integers(top // 2, top, size) * rng.choice([-1, 1], size))
             full = np.broadcast_to(gradient, size) / (np.prod(size) / gradient.size)
             expected = slope(made, shape, inputs, weight, name, direction)

@@ -59,17 +59,26 @@ class GradedNeuron(TrainableNeuron, Generic[N]):
     def __init__(self, neuron: N, latents: Mapping[str, Latent]) -> None:
         super().__init__()
         self.neuron = neuron
-        self.latents = torch.nn.ModuleDict(dict(latents))
+        self.trained = tuple(latents)
+        for name, latent in latents.items():
+            self.add_module(name, latent)
         self.now = neuron
         self.parts: dict[str, Tensor | float] = {}
 
+    def latent(self, name: str) -> Latent:
+        """What is trained of the parameter of that name; TypeError where it is not."""
+        found = getattr(self, name) if name in self.trained else None
+        if not isinstance(found, Latent):
+            raise TypeError(f"'{name}' of {self.neuron.kind} is not trained")
+        return found
+
     def integer(self) -> N:
-        found = {name: latent.integer() for name, latent in self.latents.items() if isinstance(latent, Latent)}
+        found = {name: self.latent(name).integer() for name in self.trained}
         return replace(self.neuron, **found) if found else self.neuron
 
     def start(self, samples: int, shape: Shape) -> State:
         self.now = self.integer()
-        self.parts = {name: latent.value() for name, latent in self.latents.items() if isinstance(latent, Latent)}
+        self.parts = {name: self.latent(name).value() for name in self.trained}
         first = self.now.initial((samples, *shape)) if self.now.state else {}
         return {name: torch.from_numpy(value.astype(np.float64)) for name, value in first.items()}
 
