@@ -134,7 +134,7 @@ def infeasible(what: str, asked: float, nearest: float, unit: str, help: str) ->
     wanted, least = shown(asked, unit), shown(nearest, unit, asked)
     name = {"bytes": "", "joules": "", "operations": " bit operations"}.get(unit, f" {unit}")
     return RefusedError(
-        "ND306", f"a {what} of {wanted}{name} cannot be met; the nearest that can is {least}{name}", help=help
+        "ND306", f"{what} of {wanted}{name} cannot be met; the nearest that can is {least}{name}", help=help
     )
 
 

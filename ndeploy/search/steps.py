@@ -83,6 +83,18 @@ class StepChoice:
         return asdict(self)
 
 
+def asked_steps(text: str) -> tuple[int | None, bool]:
+    """(steps, whether fewer may be chosen) of "6", "auto" (up to the network's own steps) or "auto:6" (up to 6, for
+    networks that state none). Raises UsageError ND308."""
+    auto, colon, most = text.strip().partition(":") if text.strip().startswith("auto") else ("", ":", text.strip())
+    number = int(most) if most.isascii() and most.isdigit() and len(most) < 10 else 0
+    if auto not in ("", "auto") or (colon and number < 1):
+        raise UsageError(
+            "ND308", f"--steps '{text}': must be a whole number from 1 up, auto, or auto:MOST", help="give --steps auto"
+        )
+    return (number if colon else None), bool(auto)
+
+
 def trial_bits(budget: Budget, asked: int = WIDEST) -> int:
     """One width for all weights that stands for a budget of mean weight bits: the next whole number of bits."""
     if budget.mean_bits is None:
