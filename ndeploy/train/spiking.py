@@ -16,6 +16,7 @@ from ndeploy.target import Target
 from ndeploy.train.fields import bias_field, threshold_field
 from ndeploy.train.latent import Latent
 from ndeploy.train.neuron import Form, Shape, State, TrainableNeuron
+from ndeploy.train.scan import RESETS, Scanned, scan
 from ndeploy.train.straight import clip, clip_state, decay, shift, wrap_state
 from ndeploy.train.surrogate import spike
 
@@ -121,6 +122,29 @@ class TrainableLif(_Leaky):
         if n.refractory:
             after["wait"] = torch.where(spiked > 0, float(n.refractory), (state["wait"] - 1).clamp(min=0))
         return after, sent
+
+    def over_steps(self, inputs: Mapping[str, Tensor], keep: tuple[str, ...] = ()) -> tuple[Tensor, dict[str, Tensor]]:
+        """As in the base class; all steps in one compiled scan where the reset is simple and no state is wanted."""
+        n, entering = self.neuron, inputs["in"]
+        samples, steps, *shape = entering.shape
+        if keep or n.refractory or n.reset not in RESETS or steps == 0:
+            return super().over_steps(inputs, keep)
+        if entering.stride(1) == 0:
+            # the same at every step
+            entering = entering[:, :1]
+        if _largest(self.input_bias):
+            entering = entering + tensor(self.input_bias, entering.dtype)
+
+        def row(value: Tensor) -> Tensor:
+            return value.expand(tuple(shape)).reshape(-1)
+
+        how = Scanned(
+            steps, 2.0**n.shift, self.forgets, self.wraps,
+            row(tensor(DECAY_ONE - 1 - np.asarray(n.du))), row(tensor(DECAY_ONE - np.asarray(n.dv))),
+            RESETS[n.reset], row(tensor(n.reset_amount)), row(tensor(n.reset_value)), row(self.width),
+        )  # fmt: skip
+        sent = scan(entering.flatten(2), row(self.bias.value()), row(self.vth.value()), how)
+        return sent.view(samples, steps, *shape), {}
 
     def integer(self) -> Neuron:
         return replace(self.neuron, vth=self.vth.integer(), bias=self.bias.integer())
