@@ -13,6 +13,9 @@ node, the value and the limit, and the remedy. The class decides the exit code o
 
 from __future__ import annotations
 
+from functools import partial
+from typing import Any
+
 from ndeploy.codes import CODES
 
 
@@ -31,6 +34,10 @@ class NdeployError(Exception):
         self.code = code
         self.message = message
         self.help = help
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # an error crosses from a worker process as it was raised
+        return partial(type(self), help=self.help), (self.code, self.message)
 
     def __str__(self) -> str:
         return f"error[{self.code}]: {self.message}\nhelp: {self.help}"
