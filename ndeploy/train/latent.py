@@ -71,6 +71,15 @@ class Latent(torch.nn.Module):
         return np.ascontiguousarray(np.broadcast_to(value, self.shape))
 
     @torch.no_grad()
+    def become(self, value: npt.NDArray[Any]) -> None:
+        """Take the whole numbers that `integer` gave."""
+        compact = np.asarray(value, dtype=np.float64)
+        for axis, length in enumerate(self.base.shape):
+            if compact.shape[axis] != length:
+                compact = np.take(compact, [0], axis)
+        self.free.copy_((torch.from_numpy(np.array(compact)) - self.base) / self.unit)
+
+    @torch.no_grad()
     def project(self, bounded: bool = False) -> None:
         """Bring the real value back into the range and, if bounded, to within `reach` of where it started."""
         low, high = (self.low - self.base) / self.unit, (self.high - self.base) / self.unit
