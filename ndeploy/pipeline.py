@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from ndeploy.budget import Budget, Search
 from ndeploy.errors import UsageError
@@ -40,8 +40,8 @@ TYPICAL_SAMPLES = 512
 
 @dataclass(frozen=True)
 class CompileOptions:
-    """What a user may choose. steps: model steps a sample, None for what the file or data say, "auto" for the best
-    number within the budget.
+    """What a user may choose. steps: model steps a sample, None for what the file or data say; auto_steps: fewer may be
+    chosen to keep to the budget.
 
     coding: "none" or "sigma-delta"; threshold: of sigma-delta coding, a share of the largest message as text, or "auto"
     for the coarsest that loses no more than accuracy_budget points of accuracy on the calibration data.
@@ -51,7 +51,8 @@ class CompileOptions:
     """
 
     target: str = "loihi2"
-    steps: int | Literal["auto"] | None = None
+    steps: int | None = None
+    auto_steps: bool = False
     bits: int = 8
     method: str = "uniform"
     settings: Mapping[str, str] = field(default_factory=dict)
@@ -127,7 +128,7 @@ def _steps(state: _State, network: Network) -> int:
     """--steps, then what the file says, then a sequence in the calibration data."""
     from ndeploy.decode import sample_shape
 
-    asked = state.options.steps if isinstance(state.options.steps, int) else network.steps
+    asked = state.options.steps if state.options.steps is not None else network.steps
     shapes = [node.shape for node in network.nodes.values() if isinstance(node, Input)]
     x = None if state.calibration is None else state.calibration.x
     if x is not None and shapes:
@@ -369,7 +370,7 @@ def _begin(path: Path, options: CompileOptions, progress: Callable[[str], None])
     from ndeploy.settings import Settings
 
     given = dict(options.settings)
-    if options.steps is not None and options.steps != "auto":
+    if options.steps is not None:
         given["steps"] = str(options.steps)
     return _State(path, options, Settings(given), target(options.target), progress=progress)
 
