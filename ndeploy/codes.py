@@ -230,6 +230,11 @@ CODES: dict[str, Code] = {
         "A per-tick comparison was asked for a signal that the program or the float side does not have. Signals are "
         "populations of the program named like nodes of the float network, or like arrays of the recorded trace.",
     ),
+    "ND507": Code(
+        "labels needed",
+        "Training goes by labels: the file of --finetune must hold y, one integer or one sequence of integers for each "
+        "sample of x.",
+    ),
     # -- 6xx runners and Lava --------------------------------------------------------------------------------------
     "ND601": Code("unknown runner", "Runners are sim, oracle, and what the files in targets/ bring, such as lava."),
     "ND602": Code("no such interpreter", "The interpreter named for the Lava worker is no executable Python."),
