@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ndeploy.cli import console, guard, options
+from ndeploy.cli import budgets, console, guard, options, searching
 
 if TYPE_CHECKING:
     from ndeploy.artifact import Artifact
@@ -34,14 +34,38 @@ def compile_command(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Default: MODEL.TARGET.ndp in this folder.")
     ] = None,
-    steps: Annotated[int | None, typer.Option("--steps", min=1, help="Model steps a sample.")] = None,
+    steps: budgets.Steps = None,
     calibration: Annotated[
         Path | None, typer.Option("--calibration", help="Samples that show the ranges (.npz with x).")
     ] = None,
-    bits: Annotated[int, typer.Option("--bits", min=2, max=16, help="Bits of a weight.")] = 8,
-    activation_bits: Annotated[
-        int | None, typer.Option("--activation-bits", min=2, max=16, help="Bits of a graded message.")
+    bits: budgets.Bits = None,
+    activation_bits: budgets.ActivationBits = None,
+    method: budgets.Method = None,
+    bit_budget: budgets.BitBudget = None,
+    memory_budget: budgets.MemoryBudget = None,
+    spike_bits: budgets.SpikeBits = None,
+    ops_budget: budgets.OpsBudget = None,
+    energy_budget: budgets.EnergyBudget = None,
+    accuracy_budget: Annotated[
+        str | None,
+        typer.Option(
+            "--accuracy-budget",
+            metavar="POINTS",
+            help="Points that may be lost to make the cost small; with --coding sigma-delta, what --threshold auto may "
+            "lose (default: 0.5).",
+        ),
     ] = None,
+    finetune: Annotated[
+        Path | None,
+        typer.Option("--finetune", help="Samples with labels to train the integers on (.npz with x and y)."),
+    ] = None,
+    epochs: Annotated[
+        int | None, typer.Option("--epochs", min=1, help="Passes over the samples of --finetune.")
+    ] = None,
+    rate: Annotated[float | None, typer.Option("--rate", help="Learning rate of --finetune.")] = None,
+    seed: budgets.Seed = 0,
+    workers: budgets.Workers = "1",
+    journal: budgets.Journal = None,
     set_: options.Set = None,
     mode: Annotated[str, typer.Option("--mode", help="auto, pipelined or fall-through.")] = "auto",
     attention: Annotated[str, typer.Option("--attention", help="parallel, streamed or embedded.")] = "parallel",
@@ -52,10 +76,6 @@ def compile_command(
         str | None,
         typer.Option("--threshold", metavar="X|auto", help="Least change sent, a share of the largest: 0.03125."),
     ] = None,
-    accuracy_budget: Annotated[
-        float | None,
-        typer.Option("--accuracy-budget", metavar="POINTS", help="What --threshold auto may lose. Default: 0.5."),
-    ] = None,
     emit_nir: Annotated[Path | None, typer.Option("--emit-nir", help="Also write the network as a NIR graph.")] = None,
     json: options.Json = False,
 ) -> None:
@@ -63,32 +83,53 @@ def compile_command(
     options.choice("--mode", mode, MODES)
     options.choice("--attention", attention, ATTENTION)
     options.choice("--coding", coding, CODINGS)
-    _check_coding(coding, threshold, accuracy_budget, calibration)
+    coded = coding != "none"
+    given = budgets.Given(
+        bit_budget, memory_budget, spike_bits, ops_budget, energy_budget, None if coded else accuracy_budget
+    )
+    budgets.consistent(given, method, bits, activation_bits)
+    points = _check_coding(coding, threshold, accuracy_budget if coded else None, calibration)
+    searching.check_finetune(finetune, epochs, rate)
     settings = options.settings(set_)
     path = output if output is not None else default_output(model, target)
-    options.apart({"--output": path, "--emit-nir": emit_nir}, {"MODEL": model, "--calibration": calibration})
+    kept = journal if journal is not None else budgets.journal_beside(path)
+    inputs = {"MODEL": model, "--calibration": calibration, "--finetune": finetune}
+    options.apart({"--output": path, "--emit-nir": emit_nir, "--journal": kept}, inputs)
+    budget = given.budget()
+    asked_steps, auto_steps = budgets.steps(steps, given)
     from ndeploy import artifact, atomic, plugins
     from ndeploy.graph.write import nir_bytes
     from ndeploy.pipeline import CompileOptions, compile_model
 
     plugins.target(target)
+    chosen = budgets.chosen_method(method, given)
+    search = searching.search(chosen, auto_steps, seed, workers, journal, kept)
     for file in (path, emit_nir):
         if file is not None:
             atomic.check_writable(file)
+    if finetune is not None:
+        searching.require_labels(finetune)
     asked = CompileOptions(
         target=target,
-        steps=steps,
-        bits=bits,
+        steps=asked_steps,
+        auto_steps=auto_steps,
+        bits=budgets.BITS if bits is None else bits,
+        method=chosen,
         settings=settings,
         attention=attention,
         mode=mode,
         calibration=calibration,
         coding=coding,
         threshold="auto" if threshold is None else threshold,
-        accuracy_budget=BUDGET if accuracy_budget is None else accuracy_budget,
+        accuracy_budget=points,
         activation_bits=activation_bits,
+        budget=budget,
+        search=search,
+        finetune=finetune,
+        epochs=searching.EPOCHS if epochs is None and finetune is not None else epochs or 0,
+        rate=rate,
     )
-    with console.progress(f"compiling {model.name}") as progress:
+    with searching.keeping(search.journal), console.progress(f"compiling {model.name}") as progress:
         compiled = compile_model(model, asked, progress)
         progress("writing")
         network = nir_bytes(compiled.network)
@@ -106,20 +147,21 @@ def compile_command(
         console.show(*report(path, digest, made))
 
 
-def _check_coding(coding: str, threshold: str | None, budget: float | None, calibration: Path | None) -> None:
-    """A usage error (exit 2) for a threshold or budget that is none, or that nothing would read."""
+def _check_coding(coding: str, threshold: str | None, budget: str | None, calibration: Path | None) -> float:
+    """Points of accuracy that --threshold auto may lose. A usage error (exit 2) for a threshold or budget that is none,
+    or that nothing would read."""
     auto = threshold in (None, "auto")
     if coding == "none":
-        for option, value in (("--threshold", threshold), ("--accuracy-budget", budget)):
-            if value is not None:
-                raise typer.BadParameter("needs --coding sigma-delta", param_hint=option)
-        return
+        if threshold is not None:
+            raise typer.BadParameter("needs --coding sigma-delta", param_hint="--threshold")
+        return BUDGET
     if not auto and not _is_share(str(threshold)):
         raise typer.BadParameter(f"'{threshold}' is neither auto nor a number from 0 to 1", param_hint="--threshold")
     if budget is not None and not auto:
         raise typer.BadParameter("is for --threshold auto; this threshold is given", param_hint="--accuracy-budget")
-    if budget is not None and not 0 <= budget <= 100:  # false for NaN too
-        raise typer.BadParameter(f"{budget} points of accuracy is not from 0 to 100", param_hint="--accuracy-budget")
+    from ndeploy.budget import points
+
+    lost = BUDGET if budget is None else points(budget)
     if auto and calibration is None:
         from ndeploy.errors import UsageError
 
@@ -128,6 +170,7 @@ def _check_coding(coding: str, threshold: str | None, budget: float | None, cali
             "--threshold auto compares accuracies on calibration data, and there are none",
             help="give --calibration with x and y, or a threshold such as --threshold 0.03125",
         )
+    return lost
 
 
 def _is_share(text: str) -> bool:
@@ -152,19 +195,22 @@ def make_artifact(model: Path, asked: CompileOptions, compiled: Compiled, networ
 
     from ndeploy import __version__
     from ndeploy.artifact import Artifact, sha256_of
+    from ndeploy.report.layers import kept
 
     coded = asked.coding != "none"
-    calibration = None
-    if asked.calibration is not None:
-        calibration = {"name": asked.calibration.name, "sha256": sha256_of(asked.calibration)}
+    files = {
+        name: None if path is None else {"name": path.name, "sha256": sha256_of(path)}
+        for name, path in (("calibration", asked.calibration), ("finetune", asked.finetune))
+    }
     meta: dict[str, Any] = {
         "target": compiled.target.name,
         "source": {"name": model.name, "sha256": sha256_of(model)},
-        "calibration": calibration,
+        **files,
         "family": compiled.network.family,
         "settings": compiled.program.meta["settings"],
         "options": {
             "steps": asked.steps,
+            "auto_steps": asked.auto_steps,
             "bits": asked.bits,
             "method": asked.method,
             "attention": asked.attention,
@@ -173,8 +219,13 @@ def make_artifact(model: Path, asked: CompileOptions, compiled: Compiled, networ
             "activation_bits": asked.activation_bits,
             "threshold": asked.threshold if coded else None,
             "accuracy_budget": asked.accuracy_budget if coded else None,
+            "budget": asked.budget.given,
+            "seed": asked.search.seed,
+            "epochs": asked.epochs,
+            "rate": asked.rate,
         },
         "coding": compiled.program.meta.get("coding"),
+        "quantisation": kept(compiled.explanation),
         "diagnostics": [asdict(diagnostic) for diagnostic in compiled.diagnostics],
         "toolchain": {"ndeploy": __version__, **{name: version(name) for name in ("numpy", "nir", "torch")}},
     }
@@ -205,6 +256,7 @@ def fields(path: Path, digest: str, made: Artifact, emit_nir: Path | None) -> di
         "chip_steps_per_sample": summary.chip_steps_per_sample,
         "embedded_ops": made.placement["embedded_ops"],
         "coding": made.meta.get("coding"),
+        "quantisation": made.meta.get("quantisation"),
         "settings": made.meta["settings"],
         "diagnostics": made.meta["diagnostics"],
         "emitted_nir": None if emit_nir is None else str(emit_nir),

@@ -43,9 +43,9 @@ def guarded(command: Callable[[], Any]) -> NoReturn:
     except SystemExit as leaving:  # what typer ends with
         code = leaving.code if isinstance(leaving.code, int) else int(leaving.code is not None)
         if code == INTERRUPTED:
-            _say("interrupted; nothing was left half-written")
+            say("interrupted; nothing was left half-written")
     except KeyboardInterrupt:
-        _say("interrupted; nothing was left half-written")
+        say("interrupted; nothing was left half-written")
         code = INTERRUPTED
     except ReaderLeftError:  # nobody is there to be told, and nothing is wrong
         _discard(sys.stdout)
@@ -79,11 +79,11 @@ def _terminate(number: int, frame: FrameType | None) -> NoReturn:
 
 def _internal(error: Exception) -> int:
     text = printable(str(error).split("\n")[0][:300])
-    _say(f"error[ND799]: internal error: {type(error).__name__}: {text}")
+    say(f"error[ND799]: internal error: {type(error).__name__}: {text}")
     if _debug:
         _traceback()
     else:
-        _say("help: this is a defect of ndeploy; run again with --debug before the command and report what it prints")
+        say("help: this is a defect of ndeploy; run again with --debug before the command and report what it prints")
     return INTERNAL
 
 
@@ -106,12 +106,13 @@ def show_diagnostic(diagnostic: Diagnostic) -> None:
 def _coloured(kind: str, colour: str, code: str, message: str, remedy: str) -> None:
     on = sys.stderr.isatty() and "NO_COLOR" not in os.environ
     start, cyan, end = (f"\x1b[1;{colour}m", "\x1b[36m", "\x1b[0m") if on else ("", "", "")
-    _say(f"{start}{kind}[{code}]{end}: {printable(message)}")
+    say(f"{start}{kind}[{code}]{end}: {printable(message)}")
     if remedy:
-        _say(f"{cyan}help{end}: {printable(remedy)}")
+        say(f"{cyan}help{end}: {printable(remedy)}")
 
 
-def _say(line: str) -> None:
+def say(line: str) -> None:
+    """A line on stderr."""
     try:
         print(line, file=sys.stderr, flush=True)
     except BrokenPipeError:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from ndeploy.artifact import Artifact
 from ndeploy.ir.program import Program
 from ndeploy.neurons import Input, Message
-from ndeploy.report import style
+from ndeploy.report import layers, style
 from ndeploy.report.compiled import coding
 from ndeploy.summary import summarise
 from ndeploy.tick_time import tick_time
@@ -48,7 +48,8 @@ def report(artifact: Artifact) -> list[RenderableType]:
     settings = artifact.meta.get("settings", {})
     if settings:
         parts += ["", style.settings(settings)]
-    return parts
+    found = layers.report(artifact.meta.get("quantisation"))
+    return [*parts, "", *found] if found else parts
 
 
 def _source(source: Mapping[str, Any]) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ndeploy.artifact import Artifact
-from ndeploy.report import style
+from ndeploy.report import layers, style
 from ndeploy.summary import summarise
 
 if TYPE_CHECKING:
@@ -31,11 +31,13 @@ def report(path: Path, digest: str, made: Artifact) -> list[RenderableType]:
         **coding(made.meta.get("coding")),
         "written": f"{path}  (sha256 {digest[:16]}...)",
     }
+    found = layers.report(made.meta.get("quantisation"))
     return [
         f"[bold]compiled[/bold] {style.plain(made.meta['source']['name'])} [bold]for[/bold] {made.meta['target']}",
         style.facts(facts),
         "",
         style.settings(made.meta["settings"]),
+        *(["", *found] if found else []),
     ]
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 from ndeploy.report import style
 
@@ -57,6 +57,9 @@ def report(found: object) -> list[RenderableType]:
     signals = _rows(found.get("signals"))
     if signals:
         parts += [_signals(signals)]
+    notes = found.get("notes")
+    if isinstance(notes, list | tuple):
+        parts += [style.plain(note) for note in notes if isinstance(note, str)]
     return parts
 
 
@@ -80,7 +83,8 @@ def headline(found: Mapping[str, Any]) -> dict[str, str]:
         facts["calibration loss"] = f"{found['loss']:.4g}"
     costs = found.get("costs")
     if isinstance(costs, Mapping):
-        told = [f"{name} {style.si(costs[key])}" for key, name in COSTS.items() if _is_number(costs.get(key))]
+        numbers = {name: costs.get(key) for key, name in COSTS.items()}
+        told = [f"{name} {style.si(number)}" for name, number in numbers.items() if _is_number(number)]
         if told:
             facts["bit operations"] = ", ".join(told)
     if _is_number(found.get("evaluations")) and found["evaluations"]:
@@ -116,11 +120,11 @@ def layers(rows: Sequence[Mapping[str, Any]]) -> Table:
     columns = ["layer", ">bits", ">weights", "scale", ">memory", ">of the loss", ""]
     table = style.grid("widths of weights, and why", *columns, *([">if alone"] if alone else []), "why")
     for row in rows:
-        share = row.get("loss_share")
+        share, weights = row.get("loss_share"), row.get("parameters")
         cells = [
             _text(row.get("name")),
             _number(row.get("bits"), "{:.0f}"),
-            style.si(row["parameters"]) if _is_number(row.get("parameters")) else "-",
+            style.si(weights) if _is_number(weights) else "-",
             _text(row.get("scale")),
             _bytes(row.get("bytes")),
             f"{100 * share:.1f} %" if _is_number(share) else "-",
@@ -150,7 +154,7 @@ def _rows(found: object) -> list[Mapping[str, Any]]:
     return [row for row in found if isinstance(row, Mapping)] if isinstance(found, list | tuple) else []
 
 
-def _is_number(value: object) -> bool:
+def _is_number(value: object) -> TypeGuard[float]:
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e300
 
 

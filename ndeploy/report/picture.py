@@ -64,11 +64,10 @@ def svg(frontier: Frontier) -> bytes:
     from matplotlib.backends.backend_svg import FigureCanvasSVG
 
     figure = draw(frontier)
+    canvas: Any = FigureCanvasSVG(figure)
     buffer = io.BytesIO()
     with matplotlib.rc_context({"svg.hashsalt": SALT, "svg.fonttype": "path"}):
-        FigureCanvasSVG(figure).print_svg(
-            buffer, metadata={"Date": None, "Creator": "ndeploy", "Title": _title(frontier)}
-        )
+        canvas.print_svg(buffer, metadata={"Date": None, "Creator": "ndeploy", "Title": _title(frontier)})
     return _both_schemes(buffer.getvalue().decode()).encode()
 
 
@@ -81,9 +80,9 @@ def draw(frontier: Frontier) -> Figure:
     if not frontier.points:
         raise ValueError("a frontier without points has no picture")
     # a user's matplotlibrc must not change the bytes
-    with matplotlib.rc_context(matplotlib.rcParamsDefault):  # type: ignore[arg-type]
+    with matplotlib.rc_context(matplotlib.rcParamsDefault):
         figure = Figure(figsize=(10.4, 4.6), facecolor=LIGHT["paper"], layout="constrained")
-        canvas = FigureCanvasAgg(figure)
+        canvas: Any = FigureCanvasAgg(figure)
         left, right = figure.subplots(1, 2, sharey=True)
         what, height, line = _height(frontier)
         memory, unit = _memory_unit(frontier.points)
