@@ -28,7 +28,11 @@ BEAM = 128
 MOST = 1 << 18
 """Partial choices kept at once. Beyond it those of the best bound stay, and the answer is near the best, no proof."""
 PIVOTS = 16
+"""Partial choices that others are compared with where there are more than two sums."""
 DIGITS = 52
+SLACK = 1e-9
+"""What a sum may exceed a limit by, relative to it: limits are products that were rounded, or numbers that an error
+showed to ten digits."""
 
 _Row = list[dict[int, float]]
 """One number for every option of every item."""
@@ -52,7 +56,7 @@ class Item:
 
 
 def allocate(items: Sequence[Item], limits: Sequence[float], names: Sequence[str] = ()) -> dict[str, int]:
-    """The widths of least total loss with sum(costs[k]) <= limits[k] for every k; math.inf limits nothing.
+    """The widths of least total loss with sum(costs[k]) <= limits[k] for every k, up to SLACK; math.inf limits nothing.
 
     Of equal losses the least costs[0] counts, then costs[1] and so on, then the smallest widths of the first items.
     names: what the limits are called in errors. Raises RefusedError ND306 with the nearest limit that can be met, ND304
@@ -80,8 +84,8 @@ def cheapest(items: Sequence[Item], loss_limit: float) -> dict[str, int]:
     if found is None:
         raise RefusedError(
             "ND306",
-            f"no choice of widths loses {loss_limit:g} or less: the least is {_least(losses):g}",
-            help=f"allow a loss of {_least(losses):g} or more, or wider weights",
+            f"no choice of widths loses {loss_limit:.10g} or less: the least is {_least(losses):.10g}",
+            help=f"allow a loss of {_least(losses):.10g} or more, or wider weights",
         )
     return {item.name: bits for item, bits in zip(items, found, strict=True)}
 
@@ -151,6 +155,10 @@ def _least(row: _Row) -> float:
     return math.fsum(min(values.values()) for values in row)
 
 
+def _slack(limit: float) -> float:
+    return limit + SLACK * abs(limit) if math.isfinite(limit) else limit
+
+
 def _total(row: _Row, choice: Iterable[int]) -> float:
     return math.fsum(values[bits] for values, bits in zip(row, choice, strict=True))
 
@@ -158,17 +166,40 @@ def _total(row: _Row, choice: Iterable[int]) -> float:
 def _best(rows: list[_Row], limits: Sequence[float]) -> tuple[int, ...] | None:
     """The choice least in the first row, of those in the second and so on, then of the smallest widths of the first
     items; every row within its limit. None if there is none."""
+    limits = [_slack(limit) for limit in limits]
     if any(_least(row) > limit for row, limit in zip(rows, limits, strict=True)):
         return None
     bits = [_undominated([row[i] for row in rows]) for i in range(len(rows[0]))]
-    problem = _problem(rows, limits, bits)
-    if problem is None:
-        return None
-    found, complete = _search(problem, math.inf, BEAM)
+    reached = _within_reach(rows, limits, bits)
+    while True:
+        bits = reached
+        problem = _problem(rows, limits, bits)
+        if problem is None:
+            return None
+        found, complete = _search(problem, math.inf, BEAM)
+        if found is None:
+            break
+        # options that cost more than a known choice go: a loss that stands for "impossible" makes the unit coarse
+        upper = _total(rows[0], problem.widths(found))
+        reached = _within_reach(rows, [upper, *limits[1:]], bits)
+        if reached == bits:
+            break
     if not complete:
-        upper = math.inf if found is None else problem.loss(found)
-        found = _search(problem, upper, MOST)[0] or found
-    return None if found is None else tuple(offered[at] for offered, at in zip(bits, found, strict=True))
+        found = _search(problem, math.inf if found is None else problem.loss(found), MOST)[0] or found
+    return None if found is None else problem.widths(found)
+
+
+def _within_reach(rows: list[_Row], limits: Sequence[float], bits: list[list[int]]) -> list[list[int]]:
+    """Options that keep to every limit if all other items take the least."""
+    for row, limit in zip(rows, limits, strict=True):
+        lowest = [min(values[b] for b in offered) for values, offered in zip(row, bits, strict=True)]
+        room = _slack(limit) - math.fsum(lowest) if math.isfinite(limit) else math.inf
+        reach = [room + SLACK * abs(low) for low in lowest]
+        bits = [
+            [b for b in offered if values[b] == low or values[b] - low <= most]
+            for values, offered, low, most in zip(row, bits, lowest, reach, strict=True)
+        ]
+    return bits
 
 
 def _undominated(rows: list[dict[int, float]]) -> list[int]:
@@ -202,8 +233,11 @@ class _Problem:
 
     def allows(self, choice: Sequence[int]) -> bool:
         """Whether the numbers as given keep to the limits: their sums are rounded once."""
-        bits = [offered[at] for offered, at in zip(self.bits, choice, strict=True)]
-        return all(_total(row, bits) <= limit for row, limit in zip(self.rows, self.bounds, strict=True))
+        widths = self.widths(choice)
+        return all(_total(row, widths) <= limit for row, limit in zip(self.rows, self.bounds, strict=True))
+
+    def widths(self, choice: Sequence[int]) -> tuple[int, ...]:
+        return tuple(offered[at] for offered, at in zip(self.bits, choice, strict=True))
 
 
 def _problem(rows: list[_Row], bounds: Sequence[float], bits: list[list[int]]) -> _Problem | None:
@@ -307,13 +341,13 @@ def _efficient(sums: _Array, bound: _Array) -> npt.NDArray[np.intp]:
 def _refused(costs: list[_Row], limits: Sequence[float], names: Sequence[str]) -> RefusedError:
     """Which limit cannot be met, and the nearest that can: alone, with all others as they are, or with those before."""
     for k, (row, limit) in enumerate(zip(costs, limits, strict=True)):
-        if _least(row) > limit:
+        if _least(row) > _slack(limit):
             return _too_small(k, limit, _least(row), "the least that any widths take", names)
     for earlier in (False, True):
         for k, limit in enumerate(limits):
             others = [j for j in range(len(limits)) if j < k or (j > k and not earlier)]
             found = _best([costs[k], *(costs[j] for j in others)], [math.inf, *(limits[j] for j in others)])
-            if found is not None and _total(costs[k], found) > limit:
+            if found is not None and _total(costs[k], found) > _slack(limit):
                 why = "the least that widths take which keep to the other limits"
                 return _too_small(k, limit, _total(costs[k], found), why, names)
     raise AssertionError("limits that can be met were refused")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import importlib
 import pickle
 import queue
 import threading
@@ -157,21 +158,20 @@ def versions() -> dict[str, str]:
 
 def _run(packed_context: _Packed, data: bytes) -> bytes:
     """One task on a worker. One at a time in a process: torch's number of threads is the whole process's."""
-    from distributed import get_worker
-
+    worker: Any = importlib.import_module("distributed").get_worker()
     with _turn:
         try:
             function, task = pickle.loads(data)
             context = packed_context.context()
         except Exception as error:
             return packed(Outcome(error=error, trace=traceback.format_exc()))
-        return packed(measure(function, context, task, get_worker().state.nthreads))
+        return packed(measure(function, context, task, worker.state.nthreads))
 
 
 def _connect(address: str) -> Any:
     """A client. Raises UsageError ND611 without dask, UnreachableError ND612 where no scheduler answers."""
     try:
-        import distributed
+        distributed: Any = importlib.import_module("distributed")
     except ImportError as error:
         raise UsageError(
             "ND611",
@@ -192,10 +192,9 @@ def _connect(address: str) -> Any:
 
 
 async def _greet(address: str) -> None:
-    from distributed.core import rpc
-    from distributed.security import Security
-
-    async with rpc(address, timeout=PATIENCE, connection_args=Security().get_connection_args("client")) as scheduler:
+    rpc: Any = importlib.import_module("distributed.core").rpc
+    security: Any = importlib.import_module("distributed.security").Security()
+    async with rpc(address, timeout=PATIENCE, connection_args=security.get_connection_args("client")) as scheduler:
         identity = await scheduler.identity()
     if identity.get("type") != "Scheduler":
         raise ValueError(f"a {identity.get('type')} answers")

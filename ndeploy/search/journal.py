@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import io
 import json
 import os
 import stat
@@ -36,7 +37,7 @@ class Journal:
         self.key = key
         self.notes: tuple[str, ...] = ()
         self._values: dict[str, Mapping[str, Any]] = {}
-        self._file: int | None = None
+        self._file: io.FileIO | None = None
         self._end = 0
         if self.path is not None:
             try:
@@ -78,7 +79,7 @@ class Journal:
     def close(self) -> None:
         """Let go of the file; it stays. More than once does no harm."""
         if self._file is not None:
-            os.close(self._file)
+            self._file.close()
             self._file = None
 
     def finish(self) -> None:
@@ -94,15 +95,16 @@ class Journal:
         while True:
             if path.exists() and not stat.S_ISREG(path.stat().st_mode):
                 raise _unusable(path, "is no file")
-            self._file = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o666)
+            flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0)
+            self._file = io.FileIO(os.open(path, flags, 0o666), "r+")
             self._lock(path)
             if not _same(self._file, path):  # removed or set aside by its owner before it was locked here
                 self.close()
                 continue
-            content = _read(self._file)
+            content = self._file.readall()
             whole, newline, _ = content.partition(b"\n")
             if not content or (not newline and _torn_header(content)):
-                os.ftruncate(self._file, 0)
+                self._file.truncate(0)
                 self._end = 0
                 self._append(path, (json.dumps({"format": FORMAT, "key": self.key}) + "\n").encode())
                 return
@@ -125,7 +127,7 @@ class Journal:
                 self._values[entry[0]] = entry[1]
         if self._end < len(content):
             assert self._file is not None
-            os.ftruncate(self._file, self._end)
+            self._file.truncate(self._end)
             self._note(f"journal '{path}': the last line was not complete and is measured again")
         if damaged:
             self._note(f"journal '{path}': {damaged} damaged lines were passed over and are measured again")
@@ -143,14 +145,14 @@ class Journal:
     def _append(self, path: Path, data: bytes) -> None:
         assert self._file is not None
         try:
-            os.lseek(self._file, self._end, os.SEEK_SET)
+            self._file.seek(self._end)
             left = memoryview(data)
             while left:
-                left = left[os.write(self._file, left) :]
-            os.fsync(self._file)
+                left = left[self._file.write(left) :]
+            os.fsync(self._file.fileno())
         except OSError as error:
             with contextlib.suppress(OSError):
-                os.ftruncate(self._file, self._end)
+                self._file.truncate(self._end)
             raise _unusable(path, f"cannot be written: {error.strerror or error}") from error
         self._end += len(data)
 
@@ -163,7 +165,7 @@ class Journal:
             self._note(f"journal '{path}': this system has no file locks; run one search at a time on it")
             return
         try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(self._file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
                 raise UsageError(
@@ -182,19 +184,11 @@ def _unusable(path: Path, why: str) -> NdeployError:
     return UsageError("ND710", f"journal '{path}' {why}", help="name another file; nothing of it was changed")
 
 
-def _same(file: int, path: Path) -> bool:
+def _same(file: io.FileIO, path: Path) -> bool:
     try:
-        return os.path.samestat(os.fstat(file), os.stat(path))
+        return os.path.samestat(os.fstat(file.fileno()), os.stat(path))
     except FileNotFoundError:
         return False
-
-
-def _read(file: int) -> bytes:
-    os.lseek(file, 0, os.SEEK_SET)
-    parts = []
-    while part := os.read(file, 1 << 20):
-        parts.append(part)
-    return b"".join(parts)
 
 
 def _torn_header(content: bytes) -> bool:

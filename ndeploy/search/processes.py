@@ -79,8 +79,9 @@ class Processes(Pool):
             for worker in self._workers:
                 give(worker)
             while busy:
-                for connection in wait(list(busy)):
-                    worker, expected = busy.pop(connection)  # type: ignore[index]
+                ready = wait(list(busy))
+                for connection in [c for c in busy if c in ready]:
+                    worker, expected = busy.pop(connection)
                     try:
                         index, data = worker.connection.recv()
                     except (EOFError, OSError) as error:

@@ -149,8 +149,8 @@ def packed(outcome: Outcome) -> bytes:
         data = pickle.dumps(outcome)
         pickle.loads(data)
     except Exception:
-        error = outcome.error
-        data = pickle.dumps(Outcome(error=RuntimeError(f"{type(error).__name__}: {error}"), trace=outcome.trace))
+        text = f"{type(outcome.error).__name__}: {outcome.error}"
+        data = pickle.dumps(Outcome(error=RuntimeError(text), trace=outcome.trace))
     return data
 
 
