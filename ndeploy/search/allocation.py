@@ -97,13 +97,17 @@ def frontier(items: Sequence[Item], k: int, budgets: Sequence[float]) -> list[di
     """
     _check(items, k + 1)
     rows = [_losses(items), _costs(items, k)]
-    widths: dict[float, dict[str, int]] = {}
-    for budget in budgets:
+    widths: dict[float, tuple[int, ...]] = {}
+    best: tuple[int, ...] | None = None
+    for budget in sorted(set(budgets)):
         found = _best(rows, [math.inf, budget])
         if found is None:
             raise _refused(rows[1:], [budget], ())
-        widths[budget] = {item.name: bits for item, bits in zip(items, found, strict=True)}
-    return [dict(widths[budget]) for budget in budgets]
+        # what fits a smaller budget fits this one: it stays unless the other is better in the last digit too
+        if best is None or _total(rows[0], found) <= _total(rows[0], best):
+            best = found
+        widths[budget] = best
+    return [{item.name: bits for item, bits in zip(items, widths[budget], strict=True)} for budget in budgets]
 
 
 def least(items: Sequence[Item], k: int) -> float:
