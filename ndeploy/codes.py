@@ -235,6 +235,11 @@ CODES: dict[str, Code] = {
         "Training goes by labels: the file of --finetune must hold y, one integer or one sequence of integers for each "
         "sample of x.",
     ),
+    "ND508": Code(
+        "evaluated on calibration data",
+        "`ndeploy quantize` was given one file for both: widths and rounding were chosen on the samples that then judge "
+        "them, so the accuracies are better than they will be on other samples (a warning).",
+    ),
     # -- 6xx runners and Lava --------------------------------------------------------------------------------------
     "ND601": Code("unknown runner", "Runners are sim, oracle, and what the files in targets/ bring, such as lava."),
     "ND602": Code("no such interpreter", "The interpreter named for the Lava worker is no executable Python."),
