@@ -16,6 +16,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from ndeploy.errors import RefusedError
 from ndeploy.graph.discrete import DiscreteNeuron
@@ -40,6 +41,7 @@ from ndeploy.passes.order import topological
 from ndeploy.passes.second_order import second_order
 from ndeploy.quantizer import Choices, Quantised, Request
 
+from ._given import Given
 from ._settling import LARGEST_EXPONENT, LOWEST_EXPONENT, settle
 from ._spiking import Memo, rounded_spiking, searched_steps
 
@@ -224,13 +226,18 @@ def _many_thresholds(request: Request, wanted: int) -> bool:
     return limit.value is None or wanted <= limit.value
 
 
-def _choices(
+def choices(
     request: Request,
     factors: Mapping[str, float],
     shifts: Mapping[str, int],
     coarser: Mapping[str, int],
     memo: Memo,
+    take: Callable[[RealPopulation, Mapping[str, Any]], Given | None] | None = None,
 ) -> Choices:
+    """The choices of a round of `settle`.
+
+    take: (population, worth of every source's message) -> units that are given, None where they are to be chosen.
+    """
     lowered = request.lowered
     inputs = {name: graded_input(request, name) for name in lowered.inputs}
     readouts = {name for name, _ in lowered.outputs}
@@ -240,16 +247,26 @@ def _choices(
         if not p.unit and p.integer is None
     }
     graded = second_order(lowered, graded_choices(request, inputs, bits), request.moments, memo)
-    choices = replace(graded, shift=shifts)
+    made = replace(graded, shift=shifts)
     for _ in range(PASSES if _sends_itself_membranes(lowered) else 1):
         unit: dict[str, FloatArray] = {}
         exponent: dict[str, int] = {}
         projections: dict[str, int] = {}
+        weights: dict[str, npt.NDArray[np.int16]] = {}
         for population in topological(lowered):
             if not _weighted(lowered, population):
                 continue
             # what closes a loop has the unit of the pass before
-            units = message_units(lowered, replace(choices, unit={**choices.unit, **unit}))
+            units = message_units(lowered, replace(made, unit={**made.unit, **unit}))
+            given = None if take is None else take(population, units)
+            if given is not None:
+                fine = _room_for(request, population, given, factors) - coarser.get(population.name, 0)
+                unit[population.name] = np.asarray(given.step / 2.0**fine)
+                exponent |= {population.name: fine} if fine else {}
+                projections |= given.own
+                weights |= given.mantissas
+                bits |= given.bits
+                continue
             factor = factors.get(population.name, 1.0)
             readout = population.name in readouts
             chosen = choose_unit(request, population, units, bits, factor, readout, memo)
@@ -263,13 +280,27 @@ def _choices(
             if fine:
                 exponent[population.name] = fine
             unit[population.name] = np.asarray(chosen / 2.0 ** max(0, fine))
-        choices = replace(
-            choices,
+        made = replace(
+            made,
             unit={**graded.unit, **unit},
+            bits=bits,
+            weights={**graded.weights, **weights},
             exponent=exponent,
             own_exponent={**graded.own_exponent, **projections},
         )
-    return rounded_spiking(request, choices, memo)
+    return rounded_spiking(request, made, memo)
+
+
+def _room_for(request: Request, population: RealPopulation, given: Given, factors: Mapping[str, float]) -> int:
+    """The exponent of units that are given. Raises RefusedError ND302 where only coarser weights would make room."""
+    if population.name in factors:
+        raise RefusedError(
+            "ND302",
+            f"population '{population.name}' overflows with its weights as they came, up to "
+            f"{max(given.bits.values())} bits of steps {float(np.min(given.step)):.3g}",
+            help="--method uniform makes its weights coarser; or check its threshold and the calibration data",
+        )
+    return given.fine
 
 
 def _sends_itself_membranes(lowered: Lowered) -> bool:
@@ -290,4 +321,4 @@ def quantize(request: Request, progress: Callable[[str], None], memo: Memo | Non
     if not 2 <= request.bits <= 16:
         raise RefusedError("ND301", f"{request.bits} weight bits", help="choose --bits between 2 and 16")
     memo = {} if memo is None else memo
-    return settle(request, progress, lambda factors, shifts, coarser: _choices(request, factors, shifts, coarser, memo))
+    return settle(request, progress, lambda factors, shifts, coarser: choices(request, factors, shifts, coarser, memo))
