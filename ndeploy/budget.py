@@ -9,6 +9,7 @@ A budget is given as a text and shown as one: `memory("64KiB")` is 65536, `shown
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -120,7 +121,8 @@ def shown(value: float, quantity: str, like: float | None = None) -> str:
     """The value as a text that parses to no less than it, in the unit in which `like` (itself by default) reads best:
     the largest that leaves a number of 1 or more, binary for whole KiB. quantity: a key of `UNITS`."""
     unit = _unit(quantity, Decimal(repr(float(value if like is None else like))))
-    scaled = Decimal(repr(float(value))) / UNITS[quantity][unit]
+    exact = Decimal(math.ceil(value)) if quantity == "bytes" else Decimal(repr(float(value)))
+    scaled = exact / UNITS[quantity][unit]
     rounded = Context(prec=DIGITS, rounding=ROUND_CEILING).plus(scaled)
     return f"{rounded.normalize():f}{unit}"
 

@@ -130,6 +130,7 @@ def test_what_is_shown_can_be_typed_and_is_enough(quantity: str, value: float, l
         (35.87e6, "operations", 20e6, "35.87M"),
         (2.00001, "bits", None, "2.001"),
         (0.0, "points", 1.0, "0"),
+        (300.125, "bytes", None, "301B"),  # a part of a byte takes a whole one
     ],
 )
 def test_shown(value: float, quantity: str, like: float | None, text: str) -> None:

@@ -351,3 +351,6 @@ def test_networks_that_think_in_ticks(tmp_path: Path) -> None:
     assert [row.steps for row in found.tried] == list(range(1, choices.iterations + 1))
     assert found.tried[-1].loss == score(full.program, data, wanted).loss
     assert found.tried[-1].accuracy >= found.tried[0].accuracy
+    with pytest.raises(UsageError, match="trained to answer within 5") as error:
+        choose_steps(compiled, choices.iterations + 1, Budget(), data, wanted)
+    assert error.value.code == "ND308"

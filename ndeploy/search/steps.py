@@ -122,7 +122,14 @@ def choose_steps(
     Raises RefusedError ND306 (a budget that no number of steps keeps to; the message has what each takes), ND431 (a
     budget of energy on a target without prices), UsageError ND308 (the steps are not free, or accuracy cannot be told).
     """
-    trial = _Trial(compile_at, budget, data, wanted, steps, bits, progress)
+    known = wanted.output.shape[1]
+    if wanted.decode in PER_TICK and steps > known:
+        raise UsageError(
+            "ND308",
+            f"{_steps(steps)} asked for at most; the network was trained to answer within {known}",
+            help=f"choose from {known} or fewer",
+        )
+    trial = _Trial(compile_at, budget, data, wanted, bits, progress)
     tried: dict[int, Tried] = {}
     for number in ladder(steps):
         tried[number] = trial(number)
@@ -187,10 +194,9 @@ def require_prices(target: Target) -> None:
 
 def joules_of(compiled: Candidate, counts: Counts) -> float:
     """Nominal dynamic energy of a sample, its priced terms. Raises RefusedError ND431."""
+    require_prices(compiled.target)
     energy = estimate(compiled.program, compiled.placed, compiled.target, counts).energy
-    if energy is None:
-        require_prices(compiled.target)
-        raise TypeError(f"target '{compiled.target.name}' has prices and no energy")
+    assert energy is not None  # there are prices
     return energy.nominal
 
 
@@ -211,7 +217,6 @@ class _Trial:
     budget: Budget
     data: Data
     wanted: Reference
-    full: int
     bits: int
     progress: Callable[[str], None]
 
@@ -267,14 +272,14 @@ class _Trial:
         return compiled
 
     def _score(self, program: Program, result: RunResult) -> Score:
-        """The score against the float network; rate codes of fewer steps may count fewer spikes, so that sums are
-        judged as they are and as if they had gone on to the full number of steps, and the better one counts."""
+        """The score against the float network. Rate codes of fewer steps may count fewer spikes: sums are judged as they
+        are and as if they had gone on for as many steps as the float network, and the better one counts."""
         port = program.outputs[0]
         wanted = self.wanted
         if wanted.decode in PER_TICK:
             wanted = replace(wanted, logits=wanted.logits[:, : program.steps], output=wanted.output[:, : program.steps])
         overflow = sum(1 for events in result.overflow.values() if events)
-        factors = {1.0, self.full / program.steps} if wanted.decode == "sum" else {1.0}
+        factors = {1.0, wanted.output.shape[1] / program.steps} if wanted.decode == "sum" else {1.0}
         scores = [
             judge(
                 result.outputs[port.population],
