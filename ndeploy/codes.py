@@ -237,8 +237,8 @@ CODES: dict[str, Code] = {
     ),
     "ND508": Code(
         "evaluated on calibration data",
-        "`ndeploy quantize` was given one file for both: widths and rounding were chosen on the samples that then judge "
-        "them, so the accuracies are better than they will be on other samples (a warning).",
+        "`ndeploy quantize` was given one file for both: widths and rounding were chosen on the samples that then "
+        "judge them, so the accuracies are better than they will be on other samples (a warning).",
     ),
     # -- 6xx runners and Lava --------------------------------------------------------------------------------------
     "ND601": Code("unknown runner", "Runners are sim, oracle, and what the files in targets/ bring, such as lava."),
