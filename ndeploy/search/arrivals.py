@@ -121,9 +121,8 @@ def _summed(sources: Sources, p: Projection, total: Interval, times: int) -> Int
     target, source, index = p.synapses.to_coo()
     weight = p.synapses.weight.reshape(-1).astype(np.float64)[index]
     ends = weight * total[0][source], weight * total[1][source]
-    low, high = (
-        np.bincount(target, weights=chosen(*ends), minlength=p.synapses.n_out) for chosen in (np.minimum, np.maximum)
-    )
+    low = np.bincount(target, weights=np.minimum(*ends), minlength=p.synapses.n_out).astype(np.float64)
+    high = np.bincount(target, weights=np.maximum(*ends), minlength=p.synapses.n_out).astype(np.float64)
     lost = times * _parts(p) - 1 if p.exponent < 0 else 0
     return shifted(low, p.exponent) - lost, shifted(high, p.exponent)
 

@@ -21,7 +21,10 @@ from ndeploy.ir.result import RunResult
 from ndeploy.neurons import CubaLi, CubaLif, Input, TernaryLif
 from ndeploy.search.explanation import SignalReason
 from ndeploy.search.extents import Extent, Reach, extents, signed_bits
+from ndeploy.search.payloads import choose_payloads, mean_payload, payload_options
 from ndeploy.target import Target
+
+__all__ = ["choose_payloads", "mean_payload", "overflow_free", "payload_options", "signal_reasons"]
 
 MARGIN_BITS = 1
 """What is added to the width of what calibration data have shown."""
