@@ -13,6 +13,7 @@ from ndeploy.cli.doctor import doctor_command
 from ndeploy.cli.energy import energy_command
 from ndeploy.cli.explain import explain_command
 from ndeploy.cli.inspect import inspect_command
+from ndeploy.cli.quantize import quantize_command
 from ndeploy.cli.run import run_command
 from ndeploy.cli.targets import targets_app
 from ndeploy.cli.verify import verify_command
@@ -27,6 +28,7 @@ app = typer.Typer(
 )
 
 app.command("compile")(compile_command)
+app.command("quantize")(quantize_command)
 app.command("run")(run_command)
 app.command("verify")(verify_command)
 app.command("energy")(energy_command)

@@ -20,7 +20,8 @@ BUDGET = 0.5
 """Points of accuracy that the automatic threshold may lose."""
 
 
-def _complete_target(incomplete: str) -> list[str]:
+def complete_target(incomplete: str) -> list[str]:
+    """Names of targets that begin so, for the shell."""
     from ndeploy import plugins
 
     return [name for name in plugins.targets() if name.startswith(incomplete)]
@@ -29,7 +30,7 @@ def _complete_target(incomplete: str) -> list[str]:
 def compile_command(
     model: Annotated[Path, typer.Argument(help="A trained network: .nir, lava-dl .net, or a checkpoint.")],
     target: Annotated[
-        str, typer.Option("--target", "-t", help="The chip; see `ndeploy targets`.", autocompletion=_complete_target)
+        str, typer.Option("--target", "-t", help="The chip; see `ndeploy targets`.", autocompletion=complete_target)
     ],
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Default: MODEL.TARGET.ndp in this folder.")

@@ -19,6 +19,8 @@ class Frontier:
 
     points: in any order. float_evaluated: the float network's accuracy on the data that `Point.evaluated` is of,
     float_accuracy: on calibration data; None where not known. whole: accuracies are of whole sequences.
+    labelled, evaluated_labelled: accuracies on calibration data, and on the others, are against labels; else they are
+    shares of answers that agree with the float network's.
     """
 
     name: str
@@ -27,6 +29,8 @@ class Frontier:
     float_accuracy: float | None = None
     float_evaluated: float | None = None
     whole: bool = False
+    labelled: bool = True
+    evaluated_labelled: bool = True
 
     @property
     def ordered(self) -> tuple[Point, ...]:
@@ -48,14 +52,20 @@ def best(points: Sequence[Point]) -> frozenset[int]:
     )
 
 
+def measure(frontier: Frontier, labelled: bool) -> str:
+    """What a share of right answers is called."""
+    what = "accuracy" if labelled else "agreement with float"
+    return f"{what} of whole sequences" if frontier.whole else what
+
+
 def table(frontier: Frontier) -> Table:
     """A row a point, by memory; a mark on those that no other beats."""
     points = frontier.ordered
     marked = best(points)
     evaluated = any(p.evaluated is not None for p in points)
-    sequences = " of whole sequences" if frontier.whole else ""
-    columns = ["method", ">mean bits", ">memory", ">loss", f">calibration accuracy{sequences}"]
-    rows = style.grid("frontier", *columns, *([">on --data"] if evaluated else []), "")
+    columns = ["method", ">mean bits", ">memory", ">loss", f">calibration {measure(frontier, frontier.labelled)}"]
+    other = [f">{measure(frontier, frontier.evaluated_labelled)} on --data"] if evaluated else []
+    rows = style.grid("frontier", *columns, *other, "")
     for i, p in enumerate(points):
         cells = [
             style.plain(p.method),

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import io
+import itertools
 import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ndeploy.report.frontier import Frontier
+import numpy as np
+
+from ndeploy.report.frontier import Frontier, measure
 from ndeploy.search.explanation import Point
 
 if TYPE_CHECKING:
+    import numpy.typing as npt
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from matplotlib.text import Text
@@ -37,6 +41,9 @@ DARK: Mapping[str, str] = {
 """The same roles; what a reader's browser prefers decides. Text has a contrast of 4.5 or more on its paper."""
 MARKERS: Mapping[str, str] = {"uniform": "s", "bit-budget": "o"}
 SALT = "ndeploy"
+WIDE = 10.0
+"""Points between the best and the worst share from which the axis is spread towards 100."""
+TICKS = (0, 20, 40, 60, 80, 90, 95, 98, 99, 100)
 NAMED = 24
 """Characters of a network's name that are shown."""
 AROUND = (
@@ -90,7 +97,14 @@ def draw(frontier: Frontier) -> Figure:
         _panel(right, frontier, lambda p: p.mean_bits, height, line)
         left.set_xlabel(f"synaptic memory as packed, {unit}", color=LIGHT["ink"])
         right.set_xlabel("weight bits, mean", color=LIGHT["ink"])
+        for axes, told in (
+            (left, "labels: mean weight bits"),
+            (right, f"labels: {what.split(' on ')[0].rstrip(', %')}"),
+        ):
+            axes.set_title(told, color=LIGHT["faint"], fontsize=9, loc="right")
         left.set_ylabel(what, color=LIGHT["ink"])
+        if what.endswith("%"):
+            _spread_the_top(left, [height(p) for p in frontier.points] + ([] if line is None else [line]))
         figure.suptitle(_title(frontier), color=LIGHT["ink"], fontsize=12)
         handles, labels = left.get_legend_handles_labels()
         figure.legend(
@@ -99,7 +113,7 @@ def draw(frontier: Frontier) -> Figure:
         canvas.draw()
         # labels are placed in a layout that moves no more
         figure.set_layout_engine("none")
-        _label(left, frontier, lambda p: p.memory_bytes / memory, height, lambda p: f"{p.mean_bits:.3g} bits")
+        _label(left, frontier, lambda p: p.memory_bytes / memory, height, lambda p: f"{p.mean_bits:.3g}")
         _label(right, frontier, lambda p: p.mean_bits, height, lambda p: f"{height(p):.3g}")
     return figure
 
@@ -112,18 +126,33 @@ def _title(frontier: Frontier) -> str:
 
 def _height(frontier: Frontier) -> tuple[str, Callable[[Point], float], float | None]:
     """What is drawn upwards, its value of a point, and the float network's."""
-    whole = " of whole sequences" if frontier.whole else ""
     if all(p.evaluated is not None for p in frontier.points):
         line = None if frontier.float_evaluated is None else 100 * frontier.float_evaluated
-        return f"accuracy{whole}, %", lambda p: 100 * _known(p.evaluated), line
+        what = measure(frontier, frontier.evaluated_labelled)
+        return f"{what}, %", lambda p: 100 * _known(p.evaluated), line
     if all(p.accuracy is not None for p in frontier.points):
         line = None if frontier.float_accuracy is None else 100 * frontier.float_accuracy
-        return f"accuracy{whole} on calibration data, %", lambda p: 100 * _known(p.accuracy), line
+        what = measure(frontier, frontier.labelled)
+        return f"{what} on calibration data, %", lambda p: 100 * _known(p.accuracy), line
     return "loss on calibration data", lambda p: p.loss, None
 
 
 def _known(value: float | None) -> float:
     return 0.0 if value is None else value
+
+
+def _spread_the_top(axes: Axes, shares: Sequence[float]) -> None:
+    """Where the points are far apart, what is wrong counts by its ratio, not its difference: from 98 to 99 is as far as
+    from 96 to 98. A program that lost all but chance would press the others into one line."""
+    low, high = min(shares), max(shares)
+    if high - low < WIDE:
+        return
+    axes.set_yscale(
+        "function", functions=(lambda y: -np.log2(101.0 - np.minimum(y, 100.9)), lambda z: 101.0 - np.exp2(-z))
+    )
+    ticks = [t for t in TICKS if low - (100.0 - low) * 0.1 <= t <= high + (101.0 - high) * 0.5]
+    axes.set_yticks(ticks, [f"{t:g}" for t in ticks])
+    axes.minorticks_off()
 
 
 def _memory_unit(points: Sequence[Point]) -> tuple[int, str]:
@@ -182,24 +211,25 @@ def _label(
     height: Callable[[Point], float],
     words: Callable[[Point], str],
 ) -> None:
-    """A label beside every point that has room for one: the table has them all."""
+    """A label beside every point that has room for one, where it hides least of the lines: the table has them all."""
     from matplotlib.patheffects import withStroke
     from matplotlib.transforms import Bbox
 
-    figure = axes.figure
-    renderer = figure.canvas.get_renderer()  # type: ignore[attr-defined]
+    figure: Any = axes.figure
+    renderer = figure.canvas.get_renderer()
     scale = figure.dpi / 72
     spots = [axes.transData.transform((across(p), height(p))) for p in frontier.points]
-    taken: list[Bbox] = [Bbox.from_bounds(x - 4 * scale, y - 4 * scale, 8 * scale, 8 * scale) for x, y in spots]
+    taken = [Bbox.from_bounds(x - 4 * scale, y - 4 * scale, 8 * scale, 8 * scale) for x, y in spots]
     inside = axes.get_window_extent(renderer).padded(4 * scale)
+    drawn = np.concatenate([_along(line) for line in axes.lines])
     # from the searched ones to the uniform ones: what is new has the better places
     order = sorted(
         range(len(spots)), key=lambda i: (frontier.points[i].method == "uniform", across(frontier.points[i]))
     )
     for i in order:
         point = frontier.points[i]
-        places = AROUND if point.method != "uniform" else tuple((x, -y) for x, y in AROUND)
-        for x, y in places:
+        best: tuple[int, Text, Bbox] | None = None
+        for x, y in AROUND if point.method != "uniform" else tuple((x, -y) for x, y in AROUND):
             text = axes.annotate(
                 words(point),
                 (across(point), height(point)),
@@ -213,10 +243,26 @@ def _label(
                 path_effects=[withStroke(linewidth=2.2, foreground=LIGHT["paper"])],
             )
             box = _extent(text, renderer)
-            if box.overlaps(inside) and _within(box, inside) and not any(box.overlaps(other) for other in taken):
-                taken.append(box)
-                break
-            text.remove()
+            free = _within(box, inside) and not any(box.overlaps(other) for other in taken)
+            hidden = int(((drawn > box.min) & (drawn < box.max)).all(axis=1).sum()) if free else 0
+            if not free or (best is not None and hidden >= best[0]):
+                text.remove()
+                continue
+            if best is not None:
+                best[1].remove()
+            best = hidden, text, box
+        if best is not None:
+            taken.append(best[2])
+
+
+def _along(line: Any) -> npt.NDArray[np.float64]:
+    """Points on a drawn line, a pixel or two apart, in pixels: (points, 2)."""
+    corners = line.get_transform().transform(line.get_xydata())
+    pieces = [corners[:1]]
+    for begin, end in itertools.pairwise(corners):
+        steps = max(2, int(np.hypot(*(end - begin)) / 2))
+        pieces.append(begin + (end - begin) * np.linspace(0, 1, steps)[:, None])
+    return np.concatenate(pieces)
 
 
 def _extent(text: Text, renderer: Any) -> Bbox:
