@@ -10,7 +10,7 @@ from torch import Tensor
 from ndeploy.fixed import FRACTION_BITS
 from ndeploy.neurons import Affine, Gate, Neuron, Silu
 from ndeploy.target import Target
-from ndeploy.train.graded_step import BIAS_SHARE, GradedNeuron, bias, factor, present, sum_for, within
+from ndeploy.train.graded_step import GradedNeuron, bias, factor, present, sum_for, within
 from ndeploy.train.latent import FloatArray
 from ndeploy.train.neuron import Shape, State
 
@@ -61,7 +61,7 @@ def affine(neuron: Neuron, shape: Shape, bounds: Mapping[str, int], target: Targ
     return TrainableAffine(
         neuron,
         present(
-            bias=bias(neuron.bias, _share(neuron), bounds.get("in")),
+            bias=bias(neuron.bias, _size(neuron), bounds.get("in")),
             multiplier=factor(neuron.multiplier),
         ),
     )
@@ -75,7 +75,7 @@ def gate(neuron: Neuron, shape: Shape, bounds: Mapping[str, int], target: Target
     return TrainableGate(
         neuron,
         present(
-            bias=bias(neuron.bias, _share(neuron), bounds.get("in")),
+            bias=bias(neuron.bias, _size(neuron), bounds.get("in")),
             gate_bias=bias(neuron.gate_bias, one, bounds.get("gate")),
             gate_multiplier=factor(neuron.gate_multiplier),
             multiplier=factor(neuron.multiplier),
@@ -90,13 +90,13 @@ def silu(neuron: Neuron, shape: Shape, bounds: Mapping[str, int], target: Target
     return TrainableSilu(
         neuron,
         present(
-            bias=bias(neuron.bias, _share(neuron), bounds.get("in")),
+            bias=bias(neuron.bias, _size(neuron), bounds.get("in")),
             gate_multiplier=factor(neuron.gate_multiplier),
             multiplier=factor(neuron.multiplier),
         ),
     )
 
 
-def _share(neuron: Affine | Gate | Silu) -> FloatArray:
-    """What a step of one means for the bias of a sum that becomes a message."""
-    return sum_for(BIAS_SHARE * neuron.message.high, neuron.multiplier, neuron.shift)
+def _size(neuron: Affine | Gate | Silu) -> FloatArray:
+    """The sum that fills the payload."""
+    return sum_for(neuron.message.high, neuron.multiplier, neuron.shift)

@@ -25,8 +25,11 @@ N = TypeVar("N", bound=Neuron)
 FACTOR_MAX = (1 << MULTIPLIER_BITS) - 1
 FINE = 1 << 8
 """A multiplier or gain below is a power of two or a count that is meant exactly: it is not trained."""
-BIAS_SHARE = 1 / 16
-"""One unit of a bias is the sum that makes this share of the largest message."""
+SHARE = 2.0**-8
+"""A unit of what is trained: of a multiplier or gain itself, of the sum a bias is added to. A machine that thinks in
+ticks amplifies what moves all of its neurons at once: at a rate that suits mantissas they may move no faster."""
+REACH = 0.25
+"""How much of the same a bounded training may change."""
 
 
 def whole(x: Tensor) -> IntArray:
@@ -116,24 +119,41 @@ class GradedNeuron(TrainableNeuron, Generic[N]):
 
 
 def factor(value: Parameter, *, signed: bool = False) -> Latent | None:
-    """A multiplier or gain as it is trained: a unit is about itself. None where it is too coarse to be trained."""
-    top = int(np.abs(np.asarray(value)).max(initial=0))
+    """A multiplier or gain as it is trained: a unit is `SHARE` of itself. None where it is too coarse to be trained."""
+    top = min(int(np.abs(np.asarray(value)).max(initial=0)), FACTOR_MAX)
     if top < FINE:
         return None
-    return Latent(value, -FACTOR_MAX if signed else 0, FACTOR_MAX, unit=float(min(top, FACTOR_MAX)))
+    return Latent(value, -FACTOR_MAX if signed else 0, FACTOR_MAX, unit=SHARE * top, reach=REACH * top)
 
 
-def bias(value: Parameter, unit: FloatArray, bound: int | None, limit: int = STATE_MAX) -> Latent | None:
+class OwnUnits(Latent):
+    """A latent whose numbers have a unit each: `size` broadcasts to the parameter, a unit is `SHARE` of it."""
+
+    def __init__(self, start: Parameter, low: int, high: int, size: FloatArray) -> None:
+        super().__init__(start, low, high)
+        own = np.broadcast_to(size, np.broadcast_shapes(np.shape(size), self.shape))
+        # one number for several neurons takes the unit in their middle
+        kept = (1,) * (own.ndim - self.base.ndim) + tuple(self.base.shape)
+        for axis, length in enumerate(kept):
+            if own.shape[axis] != length:
+                own = np.median(own, axis, keepdims=True)
+        self.size: Tensor
+        self.register_buffer("size", torch.from_numpy(np.array(own.reshape(tuple(self.base.shape)), dtype=np.float64)))
+        self.unit = SHARE * self.size
+        self.reach = REACH * self.size
+
+
+def bias(value: Parameter, size: FloatArray, bound: int | None, limit: int = STATE_MAX) -> Latent | None:
     """A bias as it is trained; None for the number 0, which is no bias.
 
-    unit: what a step of one means, in the bias's own. bound: largest sum it is added to, so that both together stay
-    below `limit`; what starts beyond stays allowed.
+    size: the largest sum that is meant, by neuron; a unit is `SHARE` of it. bound: largest sum the bias is added to,
+    so that both together stay below `limit`; what starts beyond stays allowed.
     """
     if not np.ndim(value) and not int(np.asarray(value)):
         return None
     start = int(np.abs(np.asarray(value)).max(initial=0))
     room = max(start, limit - (bound or 0))
-    return Latent(value, -room, room, unit=float(np.median(unit)))
+    return OwnUnits(value, -room, room, size)
 
 
 def sum_for(value: float, multiplier: Parameter, shift: Parameter) -> FloatArray:
