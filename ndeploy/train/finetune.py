@@ -3,15 +3,15 @@
 What is trained is what the program stores (mantissas, thresholds, biases), so what comes out is an integer program that
 runs bit for bit as it did while it was trained. Epochs are judged by the simulator, and the best one is what counts.
 
-The result depends on the program, the data and the options alone: one seed, a fixed number of threads (`THREADS`: float
-sums of gradients depend on how they are split) and torch's deterministic algorithms. Other versions of torch, or other
-processors, may round gradients differently and end elsewhere.
+The result depends on the program, the data and the options alone: one seed, torch's deterministic algorithms, one torch
+thread, and batches that are always split into the same parts (ndeploy/train/parts.py), however many cores there are.
+Other versions of torch, or other processors, may round gradients differently and end elsewhere.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,9 +32,8 @@ from ndeploy.train import journal
 from ndeploy.train.executor import ProgramNet
 from ndeploy.train.latent import FloatArray
 from ndeploy.train.objective import Objective, objective, reference_decode
+from ndeploy.train.parts import Parts, trained
 
-THREADS = 2
-"""Of torch while training, whatever the machine has."""
 MARGIN = 0.05
 """Latents start at least this far inside the rounding cell of the program's mantissas."""
 RATE = 0.01
@@ -133,7 +132,8 @@ class _Run:
         self.epoch = 0
         self.samples = len(next(iter(messages.values())))
         self.gain = torch.nn.Parameter(torch.zeros(()), requires_grad=aim.argmax)
-        self.parameters = [latent.free for _, latent in net.latents()] + ([self.gain] if aim.argmax else [])
+        self.parameters = trained(net, self.gain)
+        self.parts = Parts(net, self.gain, self._loss)
         self.optimiser = torch.optim.Adam(self.parameters, lr=tuning.rate)
         self.batches = -(-self.samples // tuning.batch)
         self.overflowing = first[2]
@@ -146,20 +146,18 @@ class _Run:
         order = np.random.default_rng((self.tuning.seed, self.epoch)).permutation(self.samples)
         total = 0.0
         everything = self.tuning.epochs * self.batches
-        name = self.net.source.outputs[0].population
         for i in range(self.batches):
             rows = order[i * self.tuning.batch : (i + 1) * self.tuning.batch]
             done = (self.epoch * self.batches + i) / everything
             for group in self.optimiser.param_groups:
                 group["lr"] = self.tuning.rate * 0.5 * (1 + math.cos(math.pi * done))
-            self.optimiser.zero_grad()
-            output = self.net({key: value[rows] for key, value in self.messages.items()})[name]
-            loss = self.aim.loss(output, torch.from_numpy(rows), self.gain.exp())
-            loss.backward()  # type: ignore[no-untyped-call]
-            self._finite(loss)
+            loss, gradients = self.parts.gradients(rows)
+            self._finite(loss, gradients)
+            for parameter, gradient in zip(self.parameters, gradients, strict=True):
+                parameter.grad = gradient
             self.optimiser.step()
             self.net.project(self.tuning.bounded)
-            total += float(loss.detach()) * len(rows)
+            total += loss * len(rows)
         self.epoch += 1
         return total / self.samples
 
@@ -193,12 +191,16 @@ class _Run:
             -loss if math.isfinite(loss) else -math.inf,
         )
 
-    def _finite(self, loss: torch.Tensor) -> None:
-        gradients = [p.grad for p in self.parameters if p.grad is not None]
-        if not bool(loss.isfinite()) or not all(bool(g.isfinite().all()) for g in gradients):
+    def _loss(self, net: ProgramNet, gain: torch.Tensor, rows: IntArray) -> torch.Tensor:
+        name = self.net.source.outputs[0].population
+        output = net({key: value[rows] for key, value in self.messages.items()})[name]
+        return self.aim.loss(output, torch.from_numpy(rows), gain.exp())
+
+    def _finite(self, loss: float, gradients: Sequence[torch.Tensor]) -> None:
+        if not math.isfinite(loss) or not all(bool(g.isfinite().all()) for g in gradients):
             raise UsageError(
                 "ND322",
-                f"epoch {self.epoch + 1}: the loss is {float(loss.detach()):g}, its gradients are not finite",
+                f"epoch {self.epoch + 1}: the loss is {loss:g}, or its gradients are not finite",
                 help=f"give a lower --rate than {self.tuning.rate:g}, or the program without fine-tuning",
             )
 
@@ -256,7 +258,7 @@ def _simulate(
     """(the first output, predictions, what overflowed by population and event) of the integer program."""
     from ndeploy.sim import run
 
-    result = run(program, messages, counts=False, threads=THREADS)
+    result = run(program, messages, counts=False, threads=None)
     # graded messages saturate by design
     events = {
         (name, event)
@@ -316,7 +318,7 @@ def _settled(seed: int) -> Iterator[None]:
     """Threads, seed and algorithms that do not depend on the machine or on what ran before."""
     threads, strict = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
     state = torch.get_rng_state()
-    torch.set_num_threads(THREADS)
+    torch.set_num_threads(1)
     torch.use_deterministic_algorithms(True)
     torch.manual_seed(seed)
     try:
