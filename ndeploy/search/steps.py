@@ -272,7 +272,7 @@ class _Trial:
         return compiled
 
     def _score(self, program: Program, result: RunResult) -> Score:
-        """The score against the float network. Rate codes of fewer steps may count fewer spikes: sums are judged as they
+        """The score against the float network. Rate codes of fewer steps may count fewer spikes: sums count as they
         are and as if they had gone on for as many steps as the float network, and the better one counts."""
         port = program.outputs[0]
         wanted = self.wanted
