@@ -10,7 +10,7 @@ from torch import Tensor
 from ndeploy.fixed import FRACTION_BITS
 from ndeploy.neurons import Affine, Gate, Neuron, Silu
 from ndeploy.target import Target
-from ndeploy.train.graded_step import GradedNeuron, bias, factor, present, sum_for, within
+from ndeploy.train.graded_step import TYPICAL, GradedNeuron, bias, factor, present, sum_for, within
 from ndeploy.train.latent import FloatArray
 from ndeploy.train.neuron import Shape, State
 
@@ -98,5 +98,5 @@ def silu(neuron: Neuron, shape: Shape, bounds: Mapping[str, int], target: Target
 
 
 def _size(neuron: Affine | Gate | Silu) -> FloatArray:
-    """The sum that fills the payload."""
-    return sum_for(neuron.message.high, neuron.multiplier, neuron.shift)
+    """The sum that becomes a message of a usual size."""
+    return sum_for(TYPICAL * neuron.message.high, neuron.multiplier, neuron.shift)

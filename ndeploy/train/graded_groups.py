@@ -13,7 +13,7 @@ from ndeploy.fixed import FRACTION_BITS
 from ndeploy.neurons import LayerNorm, Neuron, Softmax
 from ndeploy.neurons.layer_norm import ALIGNED_BITS
 from ndeploy.target import Target
-from ndeploy.train.graded_step import GradedNeuron, bias, factor, present, sum_for, within
+from ndeploy.train.graded_step import TYPICAL, GradedNeuron, bias, factor, present, sum_for, within
 from ndeploy.train.neuron import Shape, State
 from ndeploy.train.straight import clip
 
@@ -56,14 +56,14 @@ def layer_norm(neuron: Neuron, shape: Shape, bounds: Mapping[str, int], target: 
     if not isinstance(neuron, LayerNorm):
         raise TypeError(f"no layer norm: {neuron.kind}")
     # x keeps room above: calibrated sums reach about an eighth of its range
-    aligned = sum_for(ALIGNED_MAX >> 3, neuron.multiplier, neuron.shift)
+    aligned = sum_for(TYPICAL * (ALIGNED_MAX >> 3), neuron.multiplier, neuron.shift)
     return TrainableLayerNorm(
         neuron,
         present(
             bias=bias(neuron.bias, aligned, bounds.get("in")),
             multiplier=factor(neuron.multiplier),
             gain=factor(neuron.gain, signed=True),
-            offset=bias(neuron.offset, np.ldexp(float(neuron.message.high), neuron.gain_shift), 0, OFFSET_MAX),
+            offset=bias(neuron.offset, np.ldexp(TYPICAL * neuron.message.high, neuron.gain_shift), 0, OFFSET_MAX),
         ),
     )
 

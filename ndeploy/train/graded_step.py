@@ -28,8 +28,10 @@ FINE = 1 << 8
 SHARE = 2.0**-8
 """A unit of what is trained: of a multiplier or gain itself, of the sum a bias is added to. A machine that thinks in
 ticks amplifies what moves all of its neurons at once: at a rate that suits mantissas they may move no faster."""
-REACH = 0.25
+REACH = 0.5
 """How much of the same a bounded training may change."""
+TYPICAL = 1 / 16
+"""What messages mostly are of the largest that a payload holds."""
 
 
 def whole(x: Tensor) -> IntArray:
@@ -146,7 +148,7 @@ class OwnUnits(Latent):
 def bias(value: Parameter, size: FloatArray, bound: int | None, limit: int = STATE_MAX) -> Latent | None:
     """A bias as it is trained; None for the number 0, which is no bias.
 
-    size: the largest sum that is meant, by neuron; a unit is `SHARE` of it. bound: largest sum the bias is added to,
+    size: what the sum mostly is, by neuron; a unit is `SHARE` of it. bound: largest sum the bias is added to,
     so that both together stay below `limit`; what starts beyond stays allowed.
     """
     if not np.ndim(value) and not int(np.asarray(value)):
