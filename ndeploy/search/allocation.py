@@ -25,7 +25,7 @@ from ndeploy.errors import RefusedError
 
 BEAM = 128
 """Partial choices of the first pass, whose best is what the second must beat."""
-MOST = 1 << 18
+MOST = 1 << 14
 """Partial choices kept at once. Beyond it those of the best bound stay, and the answer is near the best, no proof."""
 PIVOTS = 16
 """Partial choices that others are compared with where there are more than two sums."""
