@@ -25,7 +25,7 @@ from ndeploy.ir.program import Program
 from ndeploy.ir.result import Counts, RunResult
 from ndeploy.place import Placed
 from ndeploy.search.cost import bit_costs, fixed_operations, operations_options
-from ndeploy.search.score import Reference, Score, judge, unit
+from ndeploy.search.score import STATEFUL, Reference, Score, judge, unit
 from ndeploy.target import Target
 
 LADDER = 12
@@ -278,7 +278,10 @@ class _Trial:
         wanted = self.wanted
         if wanted.decode in PER_TICK:
             wanted = replace(wanted, logits=wanted.logits[:, : program.steps], output=wanted.output[:, : program.steps])
-        overflow = sum(1 for events in result.overflow.values() if events)
+        # as `score` counts it: messages that are clipped to their payload are no overflow
+        overflow = sum(
+            1 for p, n in result.overflow.items() if n and isinstance(program.population(p).neuron, STATEFUL)
+        )
         factors = {1.0, wanted.output.shape[1] / program.steps} if wanted.decode == "sum" else {1.0}
         scores = [
             judge(
