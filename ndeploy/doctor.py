@@ -21,7 +21,19 @@ if TYPE_CHECKING:
     from ndeploy.fixed import IntArray
     from ndeploy.ir.program import Program
 
-CORE = ("numpy", "numba", "scipy", "h5py", "safetensors", "typer", "rich", "torch", "nir")
+CORE = (
+    "numpy",
+    "numba",
+    "scipy",
+    "h5py",
+    "matplotlib",
+    "safetensors",
+    "threadpoolctl",
+    "typer",
+    "rich",
+    "torch",
+    "nir",
+)
 """Distributions without which ndeploy does not work; those of pyproject.toml."""
 OPTIONAL = {
     "lava-nc": "verify --against lava",

@@ -118,7 +118,7 @@ def layers(rows: Sequence[Mapping[str, Any]]) -> Table:
     """A row a layer; the bar is its share of the loss that quantisation adds."""
     alone = any(_is_number(row.get("accuracy_alone")) for row in rows)
     columns = ["layer", ">bits", ">weights", "scale", ">memory", ">of the loss", ""]
-    table = style.grid("widths of weights, and why", *columns, *([">if alone"] if alone else []), "why")
+    table = style.grid("widths of weights, and why", *columns, *([">right if alone"] if alone else []), "why")
     for row in rows:
         share, weights = row.get("loss_share"), row.get("parameters")
         cells = [

@@ -73,7 +73,7 @@ def svg(frontier: Frontier) -> bytes:
     figure = draw(frontier)
     canvas: Any = FigureCanvasSVG(figure)
     buffer = io.BytesIO()
-    with matplotlib.rc_context({"svg.hashsalt": SALT, "svg.fonttype": "path"}):
+    with matplotlib.rc_context({**matplotlib.rcParamsDefault, "svg.hashsalt": SALT, "svg.fonttype": "path"}):
         canvas.print_svg(buffer, metadata={"Date": None, "Creator": "ndeploy", "Title": _title(frontier)})
     return _both_schemes(buffer.getvalue().decode()).encode()
 
