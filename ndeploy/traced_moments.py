@@ -1,7 +1,9 @@
 """How the messages that enter each population vary together, seen in a run of an integer program.
 
 `ndeploy.moments` watches the float network, and covers graded ports. Here an integer program, exact enough to stand for
-the network, is run on calibration data: whatever lowering made of the network, its messages are what synapses see.
+the network, is run on calibration data: whatever lowering made of the network, its messages are what synapses see. A
+neuron that forgets slowly answers to what its current and membrane keep of them: half of its covariance is then that of
+messages filtered as its state filters, so that errors which cancel over time cost less.
 """
 
 from __future__ import annotations
@@ -16,11 +18,22 @@ from torch import Tensor
 
 from ndeploy.data import Data
 from ndeploy.decode import encode, for_data
-from ndeploy.ir.lowered import GRADED, Lowered, RealConv, RealDense, RealPopulation, RealProjection
+from ndeploy.graph.discrete import DiscreteNeuron
+from ndeploy.ir.lowered import (
+    GRADED,
+    FloatArray,
+    Lowered,
+    RealConv,
+    RealDense,
+    RealPopulation,
+    RealProjection,
+)
 from ndeploy.ir.program import Program
 from ndeploy.moments import MAX_COLUMNS, Moments, conv_columns, thinning
 
 SAMPLES = 128
+SLOW = 0.75
+"""What a current or a membrane keeps of a step from which its memory counts."""
 TOGETHER = 8
 """Samples in memory at a time."""
 
@@ -36,7 +49,10 @@ def traced_moments(program: Program, lowered: Lowered, data: Data, units: Mappin
     data = data.spread(SAMPLES)
     program = for_data(program, data.x)
     images = len(data) * program.steps
-    sums = {name: _Sum(into, thinning(into[0].synapses, images)) for name, into in ports.items()}
+    sums = {
+        name: _Sum(into, thinning(into[0].synapses, images), *_memory(lowered.population(name)))
+        for name, into in ports.items()
+    }
     for part in _parts(data):
         found = run(
             program,
@@ -77,29 +93,61 @@ def _alike(lowered: Lowered, population: RealPopulation) -> list[RealProjection]
     return into if wide <= MAX_COLUMNS else []
 
 
-class _Sum:
-    """Running sums of x and x x^T of all that enters one population."""
+def _memory(population: RealPopulation) -> tuple[float, float]:
+    """What the current and the membrane keep from one step to the next, on average over the neurons."""
+    model = population.model
+    if isinstance(model, DiscreteNeuron):
+        return float(np.mean(model.alpha)), float(np.mean(model.beta))
+    return 0.0, 0.0
 
-    def __init__(self, into: list[RealProjection], every: int) -> None:
-        self.into, self.every = into, every
+
+class _Sum:
+    """Running sums of x and x x^T of all that enters one population: 0 as it is, 1 filtered."""
+
+    def __init__(self, into: list[RealProjection], every: int, alpha: float, beta: float) -> None:
+        self.into, self.every, self.alpha, self.beta = into, every, alpha, beta
+        self.slow = max(alpha, beta) > SLOW
         self.count = 0
-        self.first: Tensor | None = None
-        self.second: Tensor | None = None
+        self.sums: dict[int, tuple[Tensor, Tensor]] = {}
 
     def add(self, values: Mapping[str, np.ndarray[Any, Any]]) -> None:
-        parts = [conv_columns(p.synapses, _late(values[p.source], p.lag).flatten(0, 1), self.every) for p in self.into]
-        x = torch.cat(parts, dim=2)
-        first, second = x.sum(1).double(), (x.transpose(1, 2) @ x).double()
-        self.count += x.shape[1]
-        self.first = first if self.first is None else self.first + first
-        self.second = second if self.second is None else self.second + second
+        late = [_late(values[p.source], p.lag) for p in self.into]
+        self._add(0, late)
+        if self.slow:
+            self._add(1, [_filtered(x, self.alpha, self.beta) for x in late])
+
+    def _add(self, which: int, messages: list[Tensor]) -> None:
+        x = torch.cat([self._seen(p, m) for p, m in zip(self.into, messages, strict=True)], dim=2)
+        found = x.sum(1).double(), (x.transpose(1, 2) @ x).double()
+        self.count += x.shape[1] if which == 0 else 0
+        before = self.sums.get(which)
+        self.sums[which] = found if before is None else (before[0] + found[0], before[1] + found[1])
+
+    def _seen(self, p: RealProjection, x: Tensor) -> Tensor:
+        return conv_columns(p.synapses, x.flatten(0, 1), self.every)
 
     def moments(self) -> Moments:
-        if self.first is None or self.second is None:
-            raise ValueError("no observations")
-        mean = (self.first / self.count).numpy()
-        second = (self.second / self.count).numpy()
-        return Moments(tuple(p.name for p in self.into), mean, second - mean[:, :, None] * mean[:, None, :])
+        mean, covariance = self._moments(0)
+        if self.slow:
+            other = self._moments(1)[1]
+            size, own = np.trace(other, axis1=1, axis2=2), np.trace(covariance, axis1=1, axis2=2)
+            share = np.divide(own, size, out=np.zeros_like(own), where=size > 0)
+            covariance = (covariance + other * share[:, None, None]) / 2
+        return Moments(tuple(p.name for p in self.into), mean, covariance)
+
+    def _moments(self, which: int) -> tuple[FloatArray, FloatArray]:
+        first, second = (s.numpy() / self.count for s in self.sums[which])
+        return first, second - first[:, :, None] * first[:, None, :]
+
+
+def _filtered(x: Tensor, alpha: float, beta: float) -> Tensor:
+    """(samples, steps, *shape) as a current that keeps alpha and a membrane that keeps beta of a step hold it."""
+    result, current, state = torch.empty_like(x), torch.zeros_like(x[:, 0]), torch.zeros_like(x[:, 0])
+    for k in range(x.shape[1]):
+        current = alpha * current + x[:, k]
+        state = beta * state + current
+        result[:, k] = state
+    return result
 
 
 def _late(value: np.ndarray[Any, Any], lag: int) -> Tensor:

@@ -22,14 +22,16 @@ class Layer:
 
 @dataclass(frozen=True)
 class Assignment:
-    """weights: bits by projection; messages: payload bits by graded population, where not the default."""
+    """weights: bits by projection; messages: payload bits by graded population, where not the default. rounding:
+    "together", or "plain" for what the method uniform does."""
 
     weights: Mapping[str, int]
     messages: Mapping[str, int] = field(default_factory=dict)
+    rounding: str = "together"
 
     def key(self) -> str:
         """The same text for equal assignments, whatever the order they were made in."""
-        parts = [f"{name}={bits}" for name, bits in sorted(self.weights.items())]
+        parts = [self.rounding] + [f"{name}={bits}" for name, bits in sorted(self.weights.items())]
         return ";".join(parts + [f"@{name}={bits}" for name, bits in sorted(self.messages.items())])
 
 

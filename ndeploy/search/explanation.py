@@ -59,7 +59,8 @@ class Explanation:
     """What the artifact keeps under "quantisation".
 
     float_accuracy, accuracy: on calibration data; labels: "labels" or "float model" (agreement with it); costs: as
-    `search.cost.bit_costs` gives them (bb, s_ace, ns_ace); budget: what was asked; limits: what bound the search.
+    `search.cost.bit_costs` gives them (bb, s_ace, ns_ace); budget: what was asked; limits: what bound the search;
+    notes: of journal, workers and labels, one sentence each.
     """
 
     method: str
@@ -76,6 +77,7 @@ class Explanation:
     costs: Mapping[str, float] = field(default_factory=dict)
     budget: Mapping[str, float] = field(default_factory=dict)
     limits: str = ""
+    notes: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Plain data."""

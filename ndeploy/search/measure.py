@@ -1,0 +1,144 @@
+"""Measuring assignments: build the program, run it on calibration data, judge its answers.
+
+What has been measured is kept in the journal; what has not runs on the pool's workers. BLAS and the simulator keep to
+one thread while a program is built, so that roundings do not depend on how many cores there are.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+
+from ndeploy.data import Data
+from ndeploy.errors import RefusedError
+from ndeploy.ir.lowered import Lowered
+from ndeploy.quantizer import Quantised, Request
+from ndeploy.search.assignment import Assignment
+from ndeploy.search.journal import Journal
+from ndeploy.search.score import Reference, Score, score
+from ndeploy.search.workers import pool
+
+REFUSED = 1e6
+"""The loss of widths from which no program can be built."""
+
+Build = Callable[[Request, Assignment, dict[Any, Any]], Quantised]
+"""How a method turns an assignment into a program; the dict keeps what it has rounded before."""
+
+
+@dataclass(frozen=True, eq=False)
+class Context:
+    """What every measurement shares. build: a function of a module, so that other processes find it."""
+
+    request: Request
+    data: Data
+    wanted: Reference
+    build: Build
+    memo: dict[Any, Any] = field(default_factory=dict)
+
+
+def built(context: Context, assignment: Assignment) -> Quantised:
+    """The program of an assignment, the same on any number of cores."""
+    from threadpoolctl import threadpool_limits
+
+    with threadpool_limits(1):
+        return context.build(context.request, assignment, context.memo)
+
+
+def measure(context: Context, assignment: Assignment) -> Score:
+    """Build and judge; widths from which no program can be built lose `REFUSED`."""
+    try:
+        program = built(context, assignment).program
+    except RefusedError:
+        return Score(REFUSED, None)
+    return score(program, context.data, context.wanted)
+
+
+class Measurer:
+    """Scores of assignments, in their order; a context manager that closes journal and workers.
+
+    notes: what journal and workers have to say to the user. evaluations: measured or taken from the journal.
+    """
+
+    def __init__(self, context: Context, progress: Callable[[str], None]) -> None:
+        self.context, self.progress = context, progress
+        search = context.request.search
+        self.journal = Journal(search.journal, fingerprint(context.request))
+        self.pool = pool(search.workers, context)
+        self.known: dict[str, Score] = {}
+
+    def __enter__(self) -> Measurer:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.pool.close()
+        self.journal.close()
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the user should hear of journal and workers."""
+        return (*self.journal.notes, *self.pool.notes)
+
+    @property
+    def evaluations(self) -> int:
+        """Different programs judged so far."""
+        return len(self.known)
+
+    def __call__(self, assignments: Sequence[Assignment], stage: str) -> list[Score]:
+        """Scores in the order given; `stage` is what progress says is being done."""
+        waiting: dict[str, Assignment] = {}
+        for assignment in assignments:
+            key = assignment.key()
+            kept = self.journal.get(key)
+            if key not in self.known and kept is not None:
+                self.known[key] = Score(**kept)
+            elif key not in self.known:
+                waiting.setdefault(key, assignment)
+        total = len(waiting)
+        found = self.pool.map(measure, list(waiting.values()))
+        for done, (key, value) in enumerate(zip(waiting, found, strict=True), 1):
+            self.known[key] = value
+            self.journal.put(key, asdict(value))
+            self.progress(f"{stage}: {done} of {total}")
+        return [self.known[assignment.key()] for assignment in assignments]
+
+
+def fingerprint(request: Request) -> str:
+    """What every measurement depends on, as a hash: weights, data, target, options and the toolchain."""
+    from ndeploy import __version__
+
+    told = hashlib.sha256()
+    data = request.calibration
+    said: Mapping[str, Any] = {
+        "version": __version__,
+        "numpy": np.__version__,
+        "target": request.target.name,
+        "bits": request.bits,
+        "activation_bits": request.activation_bits,
+        "threshold": request.threshold,
+        "input": sorted(request.input_settings.items()),
+        "steps": request.lowered.steps,
+        "schedule": [request.schedule.realisation, request.schedule.period, request.schedule.mode],
+        "observed": sorted(request.observed),
+        "scale": None if data is None else data.x_scale,
+    }
+    told.update(repr(said).encode())
+    _add_lowered(told, request.lowered)
+    if data is not None:
+        told.update(np.ascontiguousarray(data.x).tobytes())
+        told.update(b"" if data.y is None else data.y.tobytes())
+    return told.hexdigest()
+
+
+def _add_lowered(told: Any, lowered: Lowered) -> None:
+    for population in lowered.populations:
+        told.update(f"{population.name}{population.shape}{type(population.model).__name__}".encode())
+        for value in (population.bias, *population.biases.values(), *vars(population.model).values()):
+            if isinstance(value, np.ndarray):
+                told.update(np.ascontiguousarray(value).tobytes())
+    for p in lowered.projections:
+        told.update(f"{p.name}{p.source}{p.target}{p.lag}{p.port}{p.unit}".encode())
+        told.update(np.ascontiguousarray(p.synapses.weight).tobytes())

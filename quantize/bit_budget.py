@@ -1,0 +1,70 @@
+"""The best accuracy that a given budget of bits can buy: every layer gets the width that the answers need.
+
+Weights are rounded together by what varies together (`_spiking`, `passes.second_order`), biases corrected; how much a
+layer's width matters is measured on the answers of calibration data, and widths are allocated exactly
+(`ndeploy.search`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from ndeploy.errors import UsageError
+from ndeploy.ir.lowered import GRADED
+from ndeploy.passes.message_units import message_units
+from ndeploy.quantizer import Quantised, Request
+from ndeploy.search.assignment import MOST_BITS, Assignment
+from ndeploy.traced_moments import traced_moments
+
+from .uniform import quantize as uniform
+
+NAME = "bit-budget"
+
+
+def build(request: Request, assignment: Assignment, memo: dict[Any, Any]) -> Quantised:
+    """The program of an assignment. Raises RefusedError ND301, ND302."""
+    moments = request.moments
+    if assignment.rounding == "plain":  # what uniform is given: moments of graded ports only
+        spiking = {p.name for p in request.lowered.populations if not isinstance(p.model, GRADED)}
+        moments = {key: found for key, found in moments.items() if key not in spiking}
+    asked = replace(
+        request, moments=moments, bits_of=assignment.weights, payload_of={**request.payload_of, **assignment.messages}
+    )
+    return uniform(asked, _silent, memo)
+
+
+def prepare(request: Request, progress: Callable[[str], None]) -> Request:
+    """The request with the moments of every population that has weights, seen in a program of `MOST_BITS` bits."""
+    from threadpoolctl import threadpool_limits
+
+    if request.calibration is None:
+        raise UsageError(
+            "ND305",
+            "a search for widths needs calibration data",
+            help="give --calibration DATA.npz with samples like those the network will see, and their labels y",
+        )
+    with threadpool_limits(1):
+        widest = uniform(replace(request, bits=min(MOST_BITS, request.bits)), progress)
+        progress("observing what varies together")
+        units = message_units(request.lowered, widest.choices)
+        seen = traced_moments(widest.program, request.lowered, request.calibration, units)
+    return replace(request, moments={**request.moments, **seen})
+
+
+def quantize(request: Request, progress: Callable[[str], None]) -> Quantised:
+    """The best program within `request.budget`; without a budget, mean weight bits of `request.bits`.
+
+    Raises UsageError ND305 (no calibration data), RefusedError ND306 (a budget that nothing meets, with the nearest
+    that something does), and what `uniform` raises.
+    """
+    from ndeploy.search.search import search
+
+    if request.calibration is None and not any(not p.unit for p in request.lowered.projections):
+        return uniform(request, progress)
+    return search(prepare(request, progress), build, progress)
+
+
+def _silent(stage: str) -> None:
+    """Builds within a search say nothing."""
