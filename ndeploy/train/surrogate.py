@@ -5,6 +5,7 @@ norse is optional and is imported when the first spike is trained.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from functools import cache
 from typing import Any
@@ -26,7 +27,10 @@ def superspike() -> Callable[[Tensor], Tensor]:
     Raises UsageError ND720 where norse is not installed.
     """
     try:
-        from norse.torch.functional.superspike import super_fn
+        with warnings.catch_warnings():
+            # norse 1.1 still scripts some functions, which newer torch deprecates
+            warnings.simplefilter("ignore", DeprecationWarning)
+            from norse.torch.functional.superspike import super_fn
     except ImportError as error:
         raise UsageError(
             "ND720",
