@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import importlib
+import logging
 import pickle
 import queue
 import threading
@@ -15,9 +16,11 @@ import traceback
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
+
 import ndeploy
 from ndeploy.errors import NdeployError, RunnerError, UnreachableError, UsageError
-from ndeploy.search.workers import Outcome, Outcomes, Pool, measure, packed, sent
+from ndeploy.search.workers import Outcome, Outcomes, Pool, measure, one_thread, packed, sent
 
 PATIENCE = 10.0
 """Seconds for the scheduler to answer, and for a first worker to be there."""
@@ -43,7 +46,7 @@ class Cluster(Pool):
             raise
         except Exception as error:
             self.close()
-            raise self._lost(error) from error
+            raise self._lost(_first_line(error)) from error
 
     def close(self) -> None:
         """Leave the cluster; what it still has to do for this client is cancelled."""
@@ -65,7 +68,7 @@ class Cluster(Pool):
         except Exception as error:
             raise RunnerError(
                 "ND613",
-                f"the workers of {self._address} cannot run ndeploy: {type(error).__name__}: {error}",
+                f"the workers of {self._address} cannot run ndeploy: {_first_line(error)}",
                 help=f"install ndeploy {ndeploy.__version__} where the workers run, and restart them",
             ) from error
         self.width = len(found)
@@ -113,16 +116,22 @@ class Cluster(Pool):
     def _outcome(self, future: Any, task: object) -> Outcome:
         try:
             outcome: Outcome = pickle.loads(future.result(timeout=PATIENCE))
-        except Exception as error:
-            raise self._lost(f"{type(error).__name__}: {error} (at {task!r:.120})") from error
+        except (Exception, asyncio.CancelledError) as error:
+            at = f"at {task!r:.120}: {_first_line(error)}"
+            gone = "its scheduler or all of its workers are gone, " if future.status == "cancelled" else ""
+            raise self._lost(gone + at) from error
         return outcome
 
-    def _lost(self, why: object) -> RunnerError:
+    def _lost(self, why: str) -> RunnerError:
         return RunnerError(
             "ND613",
             f"the dask cluster at {self._address} failed: {why}",
             help="see the logs of its workers; what was measured is in the journal, if there is one",
         )
+
+
+def _first_line(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}".partition("\n")[0].removesuffix(": ")
 
 
 class _Packed:
@@ -145,13 +154,12 @@ def versions() -> dict[str, str]:
     """Versions that measurements may depend on."""
     import platform
 
-    import numpy
     import torch
 
     return {
         "ndeploy": ndeploy.__version__,
         "Python": platform.python_version(),
-        "numpy": numpy.__version__,
+        "numpy": np.__version__,
         "torch": torch.__version__.partition("+")[0],
     }
 
@@ -165,7 +173,8 @@ def _run(packed_context: _Packed, data: bytes) -> bytes:
             context = packed_context.context()
         except Exception as error:
             return packed(Outcome(error=error, trace=traceback.format_exc()))
-        return packed(measure(function, context, task, worker.state.nthreads))
+        with one_thread():
+            return packed(measure(function, context, task, worker.state.nthreads))
 
 
 def _connect(address: str) -> Any:
@@ -178,15 +187,16 @@ def _connect(address: str) -> Any:
             f"--workers {address} needs dask, which is not installed: {error}",
             help="pip install distributed (or ndeploy[cluster])",
         ) from error
+    # what goes wrong is raised as an error of ndeploy: no tracebacks of threads beside it
+    logging.getLogger("distributed.client").setLevel(logging.CRITICAL)
     try:
         # a client that fails to connect stays half open, so the scheduler is asked by itself first
         asyncio.run(asyncio.wait_for(_greet(address), PATIENCE + 1))
         return distributed.Client(address, timeout=PATIENCE, set_as_default=False)
     except Exception as error:  # whatever listens there may answer anything
-        why = str(error) or type(error).__name__
         raise UnreachableError(
             "ND612",
-            f"no dask scheduler answers at {address}: {why}",
+            f"no dask scheduler answers at {address}: {_first_line(error)}",
             help="check the address, that `dask scheduler` runs there, and for tls:// dask's settings of certificates",
         ) from error
 

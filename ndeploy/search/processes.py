@@ -15,6 +15,7 @@ import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Any
@@ -126,6 +127,7 @@ class Processes(Pool):
 def _for_workers() -> Iterator[None]:
     """What processes started meanwhile inherit: one thread for every library, and no Ctrl-C, which is for the parent,
     who ends them."""
+    resource_tracker.ensure_running()  # started with the first process, it would let signals through again
     before = {name: os.environ.get(name) for name in ONE_THREAD}
     os.environ.update(dict.fromkeys(ONE_THREAD, "1"))
     masked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT}) if hasattr(signal, "pthread_sigmask") else None
@@ -143,6 +145,7 @@ def _for_workers() -> Iterator[None]:
 
 def _serve(connection: Connection) -> None:
     """A worker's life: the context, then tasks until the other end closes."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
         try:

@@ -118,24 +118,34 @@ class Pool:
 
     def _outcomes(self, function: Callable[[Any, Any], Any], tasks: Sequence[Any]) -> Outcomes:
         for index, task in enumerate(tasks):
-            yield index, measure(function, self._context, task, None)
+            with one_thread():
+                outcome = measure(function, self._context, task, None)
+            yield index, outcome
+
+
+@contextlib.contextmanager
+def one_thread() -> Iterator[None]:
+    """torch in one thread, so that it sums in the same order whatever the machine."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def measure(function: Callable[[Any, Any], Any], context: object, task: object, cores: int | None) -> Outcome:
-    """Run one task. cores: what `threads` answers meanwhile. torch keeps to one thread."""
+    """Run one task. cores: what `threads` answers meanwhile."""
     global _threads
-    import torch
-
-    before, torch_before = _threads, torch.get_num_threads()
-    _threads = cores
-    torch.set_num_threads(1)
+    before, _threads = _threads, cores
     try:
         return Outcome(function(context, task))
     except Exception as error:  # kept until it is this task's turn
         return Outcome(error=error, trace=traceback.format_exc())
     finally:
         _threads = before
-        torch.set_num_threads(torch_before)
 
 
 def packed(outcome: Outcome) -> bytes:
