@@ -296,6 +296,23 @@ def _stated_input(network: Network) -> dict[str, float]:
     return {"input_bits": bits, "input_scale": stated[0].unit, "input_signed": float(low < 0)}
 
 
+def _tune(state: _State) -> _State:
+    from ndeploy.tune import Training, tuned
+
+    options = state.options
+    if options.finetune is None:
+        return state
+    assert state.quantised is not None
+    assert state.lowered is not None
+    assert state.network is not None
+    journal = None if options.search.journal is None else Path(f"{options.search.journal}.training")
+    training = Training(options.finetune, options.epochs, options.rate, options.search.seed, journal)
+    made = tuned(
+        state.quantised, state.lowered, state.network, state.target, training, state.calibration, state.progress
+    )
+    return replace(state, quantised=made)
+
+
 def _check(state: _State) -> _State:
     from ndeploy.check import check
 
@@ -315,6 +332,7 @@ STAGES: tuple[tuple[str, Callable[[_State], _State]], ...] = (
     ("lowering", _lower),
     ("scheduling", _schedule),
     ("quantising", _quantise),
+    ("fine-tuning", _tune),
     ("checking", _check),
     ("placing", _place),
 )
@@ -328,12 +346,20 @@ def compile_model(
 
     Raises UsageError (exit 2) for a bad file, option or data, RefusedError (exit 1) for a network that cannot be built.
     """
+    from ndeploy.step_choice import chosen_steps
+
+    choice = None
+    if options.auto_steps:
+        begun = _run(_begin(path, options, progress), STAGES[:2])
+        assert begun.network is not None
+        choice = chosen_steps(path, options, begun.network, compile_model, progress)
+        options = replace(options, steps=choice.steps, auto_steps=False)
     state = _run(_begin(path, options, progress), STAGES)
     _check_settings(state)
     assert state.quantised is not None
     assert state.network is not None
     assert state.placed is not None
-    meta = {
+    meta: dict[str, Any] = {
         "family": state.network.family,
         "settings": {**state.network.settings, **state.settings.record},
         "target": state.target.name,
@@ -346,9 +372,30 @@ def compile_model(
         meta["typical"] = typical
     if state.coding:
         meta["coding"] = dict(state.coding)
-    program = replace(state.quantised.program, meta=meta)
     explanation = state.quantised.explanation
-    return Compiled(program, state.placed, state.network, state.target, state.diagnostics, explanation)
+    if choice is not None:
+        meta["step_choice"] = choice.to_json()
+        if explanation is not None:
+            explanation = replace(explanation, notes=(*explanation.notes, f"{choice.steps} model steps: {choice.why}"))
+    program = replace(state.quantised.program, meta=meta)
+    compiled = Compiled(program, state.placed, state.network, state.target, state.diagnostics, explanation)
+    _check_energy(compiled, path, options, state.calibration)
+    return compiled
+
+
+def _check_energy(compiled: Compiled, path: Path, options: CompileOptions, calibration: Data | None) -> None:
+    """Raises RefusedError ND306 where a sample takes more than the budget, UsageError ND305 where nothing tells."""
+    from ndeploy.search.steps import check_energy
+    from ndeploy.step_choice import SAMPLES, quick
+
+    if options.budget.energy_joules is None:
+        return
+    if calibration is None:
+        raise UsageError(
+            "ND305", "an energy budget is judged by events on calibration data", help="give --calibration DATA.npz"
+        )
+    fewer = quick(path, options, compiled.network, compile_model)
+    check_energy(compiled, options.budget, calibration.spread(SAMPLES), fewer, options.bits)
 
 
 def quantisation_request(

@@ -63,7 +63,7 @@ def reference(network: Network, data: Data) -> Reference:
     """The float network on the data. Raises UsageError ND502 (shape of x or y), ND503, and what the network raises."""
     from ndeploy.graph.reference import run
 
-    found = run(network, data.x, None if _is_sequence(network, data) else network.steps, x_scale=data.x_scale)
+    found = run(network, data.x, None if is_sequence(network, data) else network.steps, x_scale=data.x_scale)
     output = np.asarray(next(iter(found.outputs.values())), dtype=np.float64)
     decode, answer = network.decode, network.answer
     own = predict(output, decode, answer)
@@ -132,7 +132,8 @@ def unit(program: Program, port: OutputPort) -> FloatArray:
     return np.asarray(population.scale, dtype=np.float64)
 
 
-def _is_sequence(network: Network, data: Data) -> bool:
+def is_sequence(network: Network, data: Data) -> bool:
+    """Whether a sample holds a value for every model step."""
     from ndeploy.decode import sample_shape
     from ndeploy.ir.network import Input
 
