@@ -15,16 +15,9 @@ from functools import cache
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch import Tensor
 
-from ndeploy.data import Data
 from ndeploy.errors import UsageError
-from ndeploy.graph.machine import Machine
-from ndeploy.graph.reference import inputs
-from ndeploy.ir import network as ir
 from ndeploy.ir.lowered import FloatArray
-from ndeploy.observe import observe
 from ndeploy.passes.codings import top
 from ndeploy.quantizer import Observed
 
@@ -50,40 +43,7 @@ class Histogram:
     largest: FloatArray
 
 
-def histograms(
-    network: ir.Network,
-    data: Data,
-    observed: Mapping[str, Observed],
-    *,
-    batch: int = 64,
-    steps: int | None = None,
-    dtype: torch.dtype = torch.float32,
-) -> dict[str, Histogram]:
-    """Of the nodes in `observed`, over samples and model steps; values that are the same at every step count once.
-
-    observed: what `observe` found on the same data. At most GROUPS x BINS counts a node are held, `batch` samples at a
-    time. The counts do not depend on `batch`. Raises what `observe` raises.
-    """
-    machine = Machine(network, dtype)
-    arrays, length = inputs(network, data.x, steps)
-    largest = {name: _largest(seen) for name, seen in observed.items()}
-    counts = {name: torch.zeros(value.size * BINS, dtype=torch.int64) for name, value in largest.items()}
-    unit = {name: torch.from_numpy(BINS / np.maximum(value, 1e-300)) for name, value in largest.items()}
-
-    def visit(name: str, k: int, value: Tensor, membrane: Tensor | None) -> None:
-        if name in counts:
-            groups = unit[name].numel()
-            at = value.reshape(len(value), groups, -1).abs().double() * unit[name][:, None]
-            at = at.long().clamp_(0, BINS - 1) + torch.arange(groups)[:, None] * BINS
-            counts[name] += torch.bincount(at.reshape(-1), minlength=groups * BINS)
-
-    for start in range(0, len(data), batch):
-        part = {name: value[start : start + batch] for name, value in arrays.items()}
-        machine.run(part, length, data.x_scale, visit)
-    return {name: Histogram(counts[name].reshape(-1, BINS).numpy(), largest[name]) for name in counts}
-
-
-def _largest(seen: Observed) -> FloatArray:
+def largest_of(seen: Observed) -> FloatArray:
     """The largest |value| of every group, (groups,)."""
     size = np.maximum(np.abs(seen.low), np.abs(seen.high))
     return size.reshape(-1) if size.size <= GROUPS else size.reshape(len(size), -1).max(axis=1)
@@ -154,23 +114,3 @@ def clip_ranges(
         wide = limit.reshape(shape) if limit.size == seen.low.size else limit.reshape(-1, *(1,) * (len(shape) - 1))
         result[name] = Observed(np.maximum(seen.low, -wide), np.minimum(seen.high, wide))
     return result
-
-
-def ranges(
-    network: ir.Network, data: Data, steps: int | None, how: str, bits_of: Mapping[str, int]
-) -> Mapping[str, Observed]:
-    """What `observe` finds, with ranges narrowed as `how` says (see `clip_ranges`): for `Request.observed`.
-
-    network: in the form that observation needs (`passes.graded_form`). bits_of: payload by population, as
-    `passes.graded_choices.message_bits` gives it. The network is run a second time unless nothing can be narrowed.
-    Raises UsageError ND205 for an unknown `how`, and what `observe` raises.
-    """
-    observed = observe(network, data, steps=steps)
-    narrow = {name: bits for name, bits in bits_of.items() if bits < FINE_BITS and name in observed}
-    found: Mapping[str, Histogram] = {}
-    if narrow and how != "range":
-        found = histograms(network, data, {name: observed[name] for name in narrow}, steps=steps)
-    rectified = frozenset(
-        name for name, node in network.nodes.items() if isinstance(node, ir.Activation) and node.function == "relu"
-    )
-    return clip_ranges(observed, found, how, narrow, rectified)

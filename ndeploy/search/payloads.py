@@ -25,9 +25,9 @@ from ndeploy.ir.lowered import (
 )
 from ndeploy.ir.program import Program
 from ndeploy.passes.codings import passes_on, signed
-from ndeploy.passes.graded_choices import message_bits
+from ndeploy.passes.graded_choices import graded_input, message_bits
 from ndeploy.passes.graded_units import SUM_BITS
-from ndeploy.quantizer import Request
+from ndeploy.quantizer import InputCoding, Request
 from ndeploy.search.allocation import Item, Option, allocate, monotone
 from ndeploy.search.assignment import messages
 
@@ -71,47 +71,54 @@ def _compared(lowered: Lowered) -> frozenset[str]:
     return frozenset(shares | pairs | moving)
 
 
-def message_widths(lowered: Lowered, payloads: Mapping[str, int]) -> dict[str, int]:
+def message_widths(
+    lowered: Lowered, payloads: Mapping[str, int], inputs: Mapping[str, InputCoding] | None = None
+) -> dict[str, int]:
     """Bits of the messages of every graded population that follow from `payloads` (by free population).
 
     Registers and held values have the widest of what they pass on, changes one bit more, weighted sums of changes
-    `graded_units.SUM_BITS`. What passes on the host's messages or spikes is not there.
+    `graded_units.SUM_BITS`. What passes on the host's messages is there if `inputs` has their coding.
     """
+    coded = inputs or {}
+    host = {name: coding.bits + (not coding.signed) for name, coding in coded.items()}
     width = dict(payloads)
     waiting = [p for p in lowered.populations if isinstance(p.model, GRADED) and p.name not in width]
     while waiting:
-        known = {p.name: bits for p in waiting if (bits := _passed(lowered, p, width)) is not None}
+        known = {p.name: bits for p in waiting if (bits := _passed(lowered, p, width, host)) is not None}
         if not known:
-            return width
+            break
         width |= known
         waiting = [p for p in waiting if p.name not in known]
     return width
 
 
-def _passed(lowered: Lowered, p: RealPopulation, width: Mapping[str, int]) -> int | None:
+def _passed(lowered: Lowered, p: RealPopulation, width: Mapping[str, int], host: Mapping[str, int]) -> int | None:
     """Bits of what a population passes on; None where they are not known."""
     if isinstance(p.model, Held) and not passes_on(lowered, p):
         return SUM_BITS
     if not isinstance(p.model, Registered | DeltaCoded | Held):
         return None
     sources = [x.source for x in lowered.into(p.name) if x.unit and x.source != p.name]
-    if not sources or not all(s in width for s in sources):
+    if not sources or not all(s in width or s in host for s in sources):
         return None
-    more = int(isinstance(p.model, DeltaCoded))
-    return min(24, max(width[s] + (not signed(lowered.population(s))) for s in sources) + more)
+    sent = [host[s] if s in host else width[s] + (not signed(lowered.population(s))) for s in sources]
+    return min(24, max(sent) + int(isinstance(p.model, DeltaCoded)))
 
 
-def mean_payload(chosen: Program | Mapping[str, int], lowered: Lowered) -> float:
+def mean_payload(
+    chosen: Program | Mapping[str, int], lowered: Lowered, inputs: Mapping[str, InputCoding] | None = None
+) -> float:
     """Mean bits of graded messages over the neurons that send them, host inputs aside; 1 where all are spikes.
 
-    chosen: a program, or payloads of all free populations.
+    chosen: a program, or payloads of all free populations; inputs: as `message_widths`. Equal to `cost.mean_payload` of
+    the program.
     """
     if isinstance(chosen, Program):
         sent = {p.name: p.neuron.message.bits for p in chosen.populations}
         names = {p.name for p in lowered.populations if isinstance(p.model, GRADED)}
         width = {name: bits for name, bits in sent.items() if name in names and bits > 1}
     else:
-        width = message_widths(lowered, chosen)
+        width = message_widths(lowered, chosen, inputs)
     sizes = {name: math.prod(lowered.population(name).shape) for name in width}
     return sum(sizes[n] * width[n] for n in width) / sum(sizes.values()) if width else 1.0
 
@@ -132,14 +139,15 @@ class _Measured:
 
 @dataclass(frozen=True, eq=False)
 class _Purse:
-    """What payloads cost in bits over all neurons (`total`), and what they may."""
+    """What payloads cost, the mean of all messages, and what they may. fixed: payloads that are not chosen."""
 
     lowered: Lowered
+    inputs: Mapping[str, InputCoding]
     fixed: Mapping[str, int]
     budget: float
 
     def mean(self, payloads: Mapping[str, int]) -> float:
-        return mean_payload({**self.fixed, **payloads}, self.lowered)
+        return mean_payload({**self.fixed, **payloads}, self.lowered, self.inputs)
 
     def fits(self, payloads: Mapping[str, int]) -> bool:
         return self.mean(payloads) <= self.budget * (1 + 1e-12)
@@ -163,7 +171,8 @@ def choose_payloads(
         progress("payloads: every message is a spike of 1 bit, the budget of spike bits changes nothing")
         return {}
     fixed = {n: b for n, b in message_bits(replace(request, payload_of={})).items() if n not in options}
-    purse = _Purse(request.lowered, fixed, budget)
+    inputs = {name: graded_input(request, name) for name in request.lowered.inputs}
+    purse = _Purse(request.lowered, inputs, fixed, budget)
     if purse.fits(default):
         progress(f"payloads: {purse.mean(default):.2f} bits a message as it is, within {budget:g}")
         return default
