@@ -160,13 +160,13 @@ def _mean_bits(text: str) -> tuple[float, ...]:
 
 def _one(model: Path, asked: CompileOptions, data: Data, progress: Callable[[str], None]) -> Result:
     """The program within the budgets, and how it does on the data."""
-    from ndeploy.errors import RefusedError
+    from ndeploy.errors import UsageError
     from ndeploy.pipeline import compile_model
     from ndeploy.search.score import reference, score
 
     compiled = compile_model(model, asked, progress)
     if compiled.explanation is None:
-        raise RefusedError(
+        raise UsageError(
             "ND205",
             f"method '{asked.method}' chooses no widths, so there is nothing to explain",
             help="give --method bit-budget, or compile the model with `ndeploy compile`",
