@@ -1,14 +1,16 @@
-"""Units that a population's weights came with."""
+"""Units that weights came with, and who is asked for them."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from ndeploy.ir.lowered import FloatArray
+from ndeploy.ir.lowered import FloatArray, RealPopulation
+from ndeploy.quantizer import Choices
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,3 +27,16 @@ class Given:
     fine: int
     scale: str
     rounded: int = 0
+
+
+class Taking(Protocol):
+    """What comes with a network and is not to be chosen."""
+
+    def units(self, population: RealPopulation, units: Mapping[str, Any]) -> Given | None:
+        """Of a population of neurons, by the worth of every source's message; None where all is to be chosen."""
+
+    def messages(self, choices: Choices) -> Choices:
+        """The choices for graded neurons before weights are rounded."""
+
+    def ports(self, choices: Choices) -> Choices:
+        """The choices for graded neurons after weights were rounded."""

@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from ndeploy.errors import RefusedError
 from ndeploy.fixed import IntArray
 from ndeploy.graph.discrete import DiscreteNeuron
 from ndeploy.ir.lowered import (
@@ -85,30 +84,32 @@ def given_units(request: Request, population: RealPopulation, units: Mapping[str
         value = np.asarray(units[p.source])
         if (value != value.flat[0]).any():
             return Misfit("ND311", f"layer '{p.name}': the messages of '{p.source}' have scales of their own")
-    port = _port(lowered, population, into, units)
+    port = port_of(lowered, population, into, units)
     model = population.model
     readout = isinstance(model, Accumulate | Join) or (isinstance(model, DiscreteNeuron) and not model.spiking)
     limit = request.target.core.threshold_configurations.value
     shared = readout or (limit is not None and port.count > limit)
-    own, grid = _grid(port, width(request), shared)
+    own, grid = joint_grid(port, width(request), shared)
     if grid is None:
-        return _why(port, width(request), shared, readout)
+        return why(port, width(request), shared, readout)
     return _given(request, population, port, own, grid)
 
 
 def alone(request: Request, projection: RealProjection) -> Misfit | None:
     """Whether one projection's weights lie on a grid, whatever else ends on its target."""
     population = request.lowered.population(projection.target)
-    port = _port(request.lowered, population, (projection,), {projection.source: 1.0})
-    return None if _grid(port, width(request), False)[1] is not None else _why(port, width(request), False, False)
+    port = port_of(request.lowered, population, (projection,), {projection.source: 1.0})
+    return None if joint_grid(port, width(request), False)[1] is not None else why(port, width(request), False, False)
 
 
-def _port(
+def port_of(
     lowered: Lowered, population: RealPopulation, into: tuple[RealProjection, ...], units: Mapping[str, Any]
 ) -> Port:
+    """The weights of `into`, times what a message of their source is worth (a number each)."""
     size = math.prod(population.shape)
-    by_channel = any(isinstance(p.synapses, RealConv) for p in into)
-    count = population.shape[0] if by_channel else size
+    channels = [p.synapses.weight.shape[0] for p in into if isinstance(p.synapses, RealConv)]
+    by_channel = bool(channels)
+    count = min(channels, default=size)
     gain = _gains(population)
     weights, groups = [], []
     for p in into:
@@ -138,7 +139,7 @@ def _gains(population: RealPopulation) -> FloatArray:
     return np.array(np.broadcast_to(gain, population.shape).reshape(-1))
 
 
-def _grid(port: Port, bits: int, shared: bool) -> tuple[Mapping[str, int], Grid | None]:
+def joint_grid(port: Port, bits: int, shared: bool) -> tuple[Mapping[str, int], Grid | None]:
     """The projections' own exponents and the grid of all their weights together; of the two ways to align them the one
     with fewer bits."""
     group = np.concatenate(port.groups)
@@ -169,8 +170,8 @@ def _aligned(port: Port, bits: int, shared: bool) -> dict[str, int] | None:
     return exponents if max(exponents.values()) <= LARGEST_EXPONENT else None
 
 
-def _why(port: Port, bits: int, shared: bool, readout: bool) -> Misfit:
-    """The first projection that lies on no grid, and how far off it is; else why the grids do not go together."""
+def why(port: Port, bits: int, shared: bool, readout: bool) -> Misfit:
+    """What is in the way: the first projection that lies on no grid and how far off it is, else how steps differ."""
     kind = port.scale.split()[-1]
     for p, weight, group in zip(port.projections, port.weights, port.groups, strict=True):
         if find(weight, group, port.count, bits) is None:
@@ -202,14 +203,10 @@ def _given(request: Request, population: RealPopulation, port: Port, own: Mappin
         coarser = np.where(fits, 0, np.ceil(np.log2(np.maximum(ratio, 1.0) / INPUT_MAX)).astype(np.int64))
         coarser = coarser if not grid.shared else np.full(port.count, coarser.max())
         step = step * 2.0**coarser
-    mantissas: dict[str, npt.NDArray[np.int16]] = {}
-    first = 0
-    for p, group in zip(port.projections, port.groups, strict=True):
-        part = grid.mantissas[first : first + group.size]
-        first += group.size
-        mantissas[p.name] = np.rint(part / 2.0 ** coarser[group]).astype(np.int16).reshape(p.synapses.weight.shape)
+    whole = np.rint(grid.mantissas / 2.0 ** coarser[np.concatenate(port.groups)]).astype(np.int64)
+    mantissas = split(port, replace(grid, mantissas=whole))
     return Given(
-        _shaped(population, step, port.scale == "per channel", grid.shared),
+        shaped(population, step, port, grid.shared),
         mantissas,
         {name: signed_bits(value) for name, value in mantissas.items()},
         {name: e for name, e in own.items() if e},
@@ -219,12 +216,23 @@ def _given(request: Request, population: RealPopulation, port: Port, own: Mappin
     )
 
 
+def split(port: Port, grid: Grid) -> dict[str, npt.NDArray[np.int16]]:
+    """The grid's mantissas by projection, in the layout of its weights."""
+    mantissas: dict[str, npt.NDArray[np.int16]] = {}
+    first = 0
+    for p, group in zip(port.projections, port.groups, strict=True):
+        part = grid.mantissas[first : first + group.size]
+        first += group.size
+        mantissas[p.name] = part.astype(np.int16).reshape(p.synapses.weight.shape)
+    return mantissas
+
+
 def _reach(population: RealPopulation, count: int) -> FloatArray:
     """The largest real input by group that state must hold whatever the weights: threshold and bias."""
     model = population.model
     level = np.zeros(())
     if isinstance(model, DiscreteNeuron) and model.spiking:
-        level = np.abs(np.asarray(model.threshold / (model.input_gain * model.gain)))
+        level = np.abs(np.asarray(model.threshold) / (model.input_gain * model.gain))
     elif isinstance(model, Compare):
         level = np.abs(np.asarray(model.threshold))
     if population.bias is not None and isinstance(model, DiscreteNeuron) and model.spiking:
@@ -254,57 +262,18 @@ def _fine(request: Request, ratio: FloatArray, own: int) -> int:
     return max(0, min(wanted, room, (LARGEST_EXPONENT if high is None else high) - own))
 
 
-def _shaped(population: RealPopulation, step: FloatArray, by_channel: bool, shared: bool) -> FloatArray:
+def shaped(population: RealPopulation, step: FloatArray, port: Port, shared: bool) -> FloatArray:
     """Groups' steps as an array that broadcasts to the population's shape; membranes' gains taken out again."""
     if shared:
         result = np.asarray(step.flat[0])
-    elif by_channel:
-        result = step.reshape(-1, *(1,) * (len(population.shape) - 1))
+    elif port.scale == "per channel":
+        size = math.prod(population.shape)
+        whole = step.size == population.shape[0]
+        result = step if whole else np.repeat(step, size // step.size).reshape(population.shape)
+        result = result.reshape(-1, *(1,) * (len(population.shape) - 1)) if whole else result
     else:
         result = step.reshape(population.shape)
     gain = _gains(population)
     if (gain == gain[0]).all():
         return np.asarray(result / gain[0])
     return np.asarray(result / gain.reshape(population.shape))
-
-
-@dataclass
-class Taken:
-    """Finds every population's given units once for each worth of its messages, and remembers what it found.
-
-    others: whether layers that cannot be taken over are quantised as others are, not refused.
-    """
-
-    request: Request
-    others: bool
-    given: dict[str, Given] = field(default_factory=dict)
-    misfits: dict[str, Misfit] = field(default_factory=dict)
-    _known: dict[Any, Given | Misfit | None] = field(default_factory=dict)
-
-    def __call__(self, population: RealPopulation, units: Mapping[str, Any]) -> Given | None:
-        """Raises RefusedError ND310, ND311 where layers that do not fit are refused."""
-        into = self.request.lowered.into(population.name)
-        key = (population.name, tuple(np.asarray(units[p.source]).tobytes() for p in into))
-        if key not in self._known:
-            self._known[key] = given_units(self.request, population, units)
-        found = self._known[key]
-        if isinstance(found, Misfit):
-            if not self.others:
-                raise _refused(self.request, found)
-            self.misfits[population.name] = found
-            return None
-        if found is not None:
-            self.given[population.name] = found
-        return found
-
-
-def _refused(request: Request, misfit_: Misfit) -> RefusedError:
-    trained = [p for p in request.lowered.projections if not p.unit and p.integer is None]
-    off = sum(alone(request, p) is not None for p in trained)
-    also = f"; of {len(trained)} layers {off} lie on no grid" if off > 1 else ""
-    return RefusedError(
-        misfit_.code,
-        f"{misfit_.why}{also}",
-        help="--set others=uniform quantises such layers at --bits and takes over the rest; --method uniform quantises "
-        "all",
-    )

@@ -13,13 +13,14 @@ from dataclasses import replace
 
 from ndeploy.errors import RefusedError
 from ndeploy.ir.program import Program
+from ndeploy.passes.graded_units import port_key
 from ndeploy.quantizer import Quantised, Request
 from ndeploy.search.assignment import mean_bits
 from ndeploy.search.cost import memory, packed_memory
 from ndeploy.search.explanation import Explanation, LayerReason
 
-from ._given_units import Taken
 from ._settling import settle
+from ._taking import Taking
 from .uniform import choices
 
 NAME = "taken-over"
@@ -39,16 +40,16 @@ def quantize(request: Request, progress: Callable[[str], None]) -> Quantised:
     floats = [p for p in request.lowered.projections if not p.unit and p.integer is None]
     if floats and request.settings is not None:
         others = request.settings.get("others", OTHERS, OTHERS[0])
-    take = Taken(request, others == "uniform")
+    taking = Taking(request, others == "uniform")
     found = settle(
         request,
         progress,
-        lambda factors, shifts, coarser: choices(request, factors, shifts, coarser, {}, take),
+        lambda factors, shifts, coarser: choices(request, factors, shifts, coarser, {}, taking),
     )
-    return replace(found, explanation=_explained(request, found.program, take))
+    return replace(found, explanation=_explained(request, found.program, taking))
 
 
-def _explained(request: Request, program: Program, take: Taken) -> Explanation:
+def _explained(request: Request, program: Program, taking: Taking) -> Explanation:
     """Every layer's width, and where it comes from."""
     weights = {p.name: p.weight_bits for p in program.projections if not p.unit}
     packed = memory(program, request.target)
@@ -58,15 +59,16 @@ def _explained(request: Request, program: Program, take: Taken) -> Explanation:
         if projection.unit or name not in weights:
             continue
         bits, scale, why = weights[name], "per population", ""
-        given = take.given.get(projection.target)
+        given = taking.of(name)
         if projection.integer is not None:
             why = "integers of the file, as they are"
-        elif given is not None and name in given.mantissas:
+        elif given is not None:
             scale, why = given.scale, f"whole multiples of a step {given.scale}, as trained"
             if given.rounded:
                 why += f"; {given.rounded} of them rounded: the threshold takes the whole state"
         else:
-            fit = take.misfits[projection.target]
+            key = port_key(projection.target, projection.port)
+            fit = taking.misfits[key if key in taking.misfits else projection.target]
             why, scale = f"quantised at {bits} bits: {fit.why}", "per neuron"
         reasons.append(LayerReason(name, bits, size, scale, -(-packed.options[name][bits] // 8), why=why))
     return Explanation(

@@ -41,7 +41,7 @@ from ndeploy.passes.order import topological
 from ndeploy.passes.second_order import second_order
 from ndeploy.quantizer import Choices, Quantised, Request
 
-from ._given import Given
+from ._given import Given, Taking
 from ._settling import LARGEST_EXPONENT, LOWEST_EXPONENT, settle
 from ._spiking import Memo, rounded_spiking, searched_steps
 
@@ -232,11 +232,11 @@ def choices(
     shifts: Mapping[str, int],
     coarser: Mapping[str, int],
     memo: Memo,
-    take: Callable[[RealPopulation, Mapping[str, Any]], Given | None] | None = None,
+    taking: Taking | None = None,
 ) -> Choices:
     """The choices of a round of `settle`.
 
-    take: (population, worth of every source's message) -> units that are given, None where they are to be chosen.
+    taking: finds units and weights that come with the network.
     """
     lowered = request.lowered
     inputs = {name: graded_input(request, name) for name in lowered.inputs}
@@ -246,7 +246,13 @@ def choices(
         for p in lowered.projections
         if not p.unit and p.integer is None
     }
-    graded = second_order(lowered, graded_choices(request, inputs, bits), request.moments, memo)
+    graded = graded_choices(request, inputs, bits)
+    if taking is not None:
+        graded = taking.messages(graded)
+    graded = second_order(lowered, graded, request.moments, memo)
+    if taking is not None:
+        graded = taking.ports(graded)
+        bits |= graded.bits
     made = replace(graded, shift=shifts)
     for _ in range(PASSES if _sends_itself_membranes(lowered) else 1):
         unit: dict[str, FloatArray] = {}
@@ -258,7 +264,7 @@ def choices(
                 continue
             # what closes a loop has the unit of the pass before
             units = message_units(lowered, replace(made, unit={**made.unit, **unit}))
-            given = None if take is None else take(population, units)
+            given = None if taking is None else taking.units(population, units)
             if given is not None:
                 fine = _room_for(request, population, given, factors) - coarser.get(population.name, 0)
                 unit[population.name] = np.asarray(given.step / 2.0**fine)

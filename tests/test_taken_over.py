@@ -7,6 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import graded_compile
+import graded_networks
 import numpy as np
 import pytest
 import torch
@@ -21,6 +23,7 @@ from ndeploy.decode import encode
 from ndeploy.errors import RefusedError, UsageError
 from ndeploy.graph import reference
 from ndeploy.ir import network as net
+from ndeploy.ir.lowered import RealSparse
 from ndeploy.ir.program import Program
 from ndeploy.ir.serial import to_parts
 from ndeploy.passes.lower import lower
@@ -408,6 +411,64 @@ def test_a_channel_that_hardly_counts_is_rounded_and_reported() -> None:
     np.testing.assert_array_equal(oracle.run(made.program, {"in": x}).traces["spikes/n"], expected)
     assert made.explanation is not None
     assert "1 of them rounded" in made.explanation.layers[0].why
+
+
+# -- graded neurons ----------------------------------------------------------------------------------------------------
+
+
+def _on_a_grid(node: net.Node, bits: int) -> net.Node:
+    """The node with its weights rounded to a grid of its rows' own."""
+    if not isinstance(node, net.Linear | net.Conv):
+        return node
+    top = np.abs(node.weight).max(axis=tuple(range(1, node.weight.ndim)), keepdims=True)
+    step = top / (2 ** (bits - 1) - 1)
+    return replace(node, weight=np.rint(node.weight / step) * step)
+
+
+def _machine(seed: int, **kind: bool) -> tuple[net.Network, Request]:
+    network = graded_networks.thinker(seed, **kind)
+    network = replace(network, nodes={name: _on_a_grid(node, 4) for name, node in network.nodes.items()})
+    asked = graded_compile.request(network, graded_compile.samples(network, 48))
+    return network, replace(asked, settings=Settings({"others": "uniform"}))
+
+
+@pytest.mark.parametrize("kind", [{}, {"unet": True}, {"attention": False}])
+def test_graded_neurons_keep_their_weights(kind: dict[str, bool]) -> None:
+    network, asked = _machine(1, **kind)
+    made = taken_over.quantize(asked, lambda stage: None)
+    assert made.explanation is not None
+    kept = {r.name: r for r in made.explanation.layers if "as trained" in r.why}
+    wanted = {"hidden_value", "hidden_gate", "post_value", "post_gate", "logits"}
+    wanted |= {"embed", "k_proj", "v_proj"} if kind.get("attention", True) else set()
+    assert wanted <= set(kept), "maps that are no products of two are on a grid"
+    for p in asked.lowered.projections:
+        if p.name in kept:
+            inputs, message = made.choices.inputs, made.choices.message
+            worth = inputs[p.source].scale if p.source in inputs else message[p.source].scale
+            assert np.size(worth) == 1
+            projection = next(x for x in made.program.projections if x.name == p.name)
+            step = np.broadcast_to(projection.scale, asked.lowered.population(p.target).shape).reshape(-1)
+            if isinstance(p.synapses, RealSparse):
+                step = step[p.synapses.target]
+            else:
+                rows = len(p.synapses.weight)
+                step = step.reshape(rows, -1)[:, 0].reshape(-1, *(1,) * (p.synapses.weight.ndim - 1))
+            real = projection.synapses.weight * step / np.asarray(worth)
+            np.testing.assert_allclose(real, p.synapses.weight, rtol=2.0**-22, atol=0)
+            assert projection.weight_bits <= 4
+    x = graded_compile.samples(network, 8, 5).x
+    got = oracle.run(made.program, encode(made.program, x), strict=True)
+    port = made.program.outputs[0]
+    found = got.traces[f"spikes/{port.population}"] * port.scale
+    expected = next(iter(reference.run(network, x, graded_compile.STEPS, dtype=torch.float64).outputs.values()))
+    assert np.abs(found - expected).mean() < 0.01 * np.abs(expected).mean()
+
+
+def test_graded_layers_on_no_grid_are_refused() -> None:
+    _, asked = _machine(1)
+    with pytest.raises(RefusedError, match="lie on no grid") as error:  # a query is a product of two maps
+        taken_over.quantize(replace(asked, settings=None), lambda stage: None)
+    assert error.value.code == "ND310"
 
 
 # -- NetX --------------------------------------------------------------------------------------------------------------
