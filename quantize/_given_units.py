@@ -197,7 +197,7 @@ def _given(request: Request, population: RealPopulation, port: Port, own: Mappin
         step = np.where(used | (reach == 0), step, np.maximum(step, reach / INPUT_MAX))
     ratio = reach / step
     fits = ratio <= INPUT_MAX
-    fine = 0 if _exact(population) else _fine(request, ratio[fits & used], max(own.values(), default=0))
+    fine = 0 if _exact(request, population) else _fine(request, ratio[fits & used], max(own.values(), default=0))
     coarser = np.zeros(port.count, dtype=np.int64)
     if not fits.all():
         coarser = np.where(fits, 0, np.ceil(np.log2(np.maximum(ratio, 1.0) / INPUT_MAX)).astype(np.int64))
@@ -240,8 +240,10 @@ def _reach(population: RealPopulation, count: int) -> FloatArray:
     return np.asarray(np.broadcast_to(level, population.shape).reshape(count, -1).max(axis=1), dtype=np.float64)
 
 
-def _exact(population: RealPopulation) -> bool:
-    """Whether nothing is rounded but the threshold, with which integers compare exactly."""
+def _exact(request: Request, population: RealPopulation) -> bool:
+    """Whether nothing is rounded but the threshold, and that to a state, with which integers compare exactly."""
+    if "any-threshold" not in request.target.features and request.target.widths.threshold_shift.value is not None:
+        return False
     model = population.model
     if not isinstance(model, DiscreteNeuron) or not model.spiking:
         return True

@@ -15,7 +15,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from ndeploy.quantize import _grid, taken_over
-from networks import HALF, chain, lif
+from networks import HALF, chain, lif, quantise
 
 from ndeploy import oracle, sim
 from ndeploy.data import Data
@@ -218,7 +218,7 @@ def test_the_program_holds_the_weights_as_they_are(seed: int, per_row: bool, chi
     assert {name: r.parameters for name, r in reasons.items()} == {"w0": 42, "w1": 30, "w2": 15}
     assert reasons["w2"].scale == "per population"
     assert reasons["w0"].scale == ("per neuron" if per_row else "per population")
-    assert all("as trained" in r.why and r.bytes > 0 for r in reasons.values())
+    assert all("as they came" in r.why and r.bytes > 0 for r in reasons.values())
 
 
 @settings(max_examples=30, deadline=None)
@@ -368,10 +368,39 @@ def test_others_are_quantised_where_asked() -> None:
     assert made.explanation is not None
     first, second, _ = made.explanation.layers
     assert first.why.startswith("quantised at 5 bits: layer 'w0'")
-    assert "as trained" in second.why
+    assert "as they came" in second.why
     with pytest.raises(UsageError) as error:
         _quantise(network, 4, others="float")
     assert error.value.code == "ND205"
+
+
+def test_a_network_of_others_is_what_uniform_makes_of_it() -> None:
+    rng = np.random.default_rng(9)
+    network = chain(
+        ("in", net.Input((2, 5, 5))),
+        ("w0", net.Conv(rng.normal(size=(3, 2, 3, 3)), rng.normal(size=3), (1, 1), (1, 1), (1, 1))),
+        ("n0", lif((3, 5, 5), tau=3.0)),
+        ("flat", net.Flatten((3, 5, 5))),
+        ("w1", net.Linear(rng.normal(size=(4, 75)))),
+        ("out", net.Output((4,))),
+    )
+    x = rng.integers(0, 2, (8, 3, 2, 5, 5)).astype(np.float64)
+    _same(_quantise(network, 3, x=x, bits=4, others="uniform").program, quantise(network, 3, bits=4, x=x)[1].program)
+
+
+def test_thresholds_on_a_coarse_raster() -> None:
+    """loihi1 stores multiples of 64 state units: the input's unit is made finer, so that they are fine enough."""
+    rng = np.random.default_rng(12)
+    network = _two_layers(rng, False, 0.0)
+    made = _quantise(network, 4, chip="loihi1")
+    assert all(int(np.asarray(made.program.population(n).neuron.vth).max()) >= 1 << 14 for n in ("n0", "n1"))
+    node = network.nodes["w0"]
+    assert isinstance(node, net.Linear)
+    np.testing.assert_allclose(_real(made.program, "w0"), node.weight, rtol=2.0**-22, atol=0)
+    x = rng.integers(0, 2, (256, 4, 7))
+    expected = reference.run(network, x.astype(np.float64), dtype=torch.float64, trace=True).values["n0"]
+    differ = oracle.run(made.program, {"in": x}).traces["spikes/n0"] != expected
+    assert differ.mean() < 2e-3
 
 
 def test_rows_of_a_readout_need_one_step() -> None:
@@ -437,7 +466,7 @@ def test_graded_neurons_keep_their_weights(kind: dict[str, bool]) -> None:
     network, asked = _machine(1, **kind)
     made = taken_over.quantize(asked, lambda stage: None)
     assert made.explanation is not None
-    kept = {r.name: r for r in made.explanation.layers if "as trained" in r.why}
+    kept = {r.name: r for r in made.explanation.layers if "as they came" in r.why}
     wanted = {"hidden_value", "hidden_gate", "post_value", "post_gate", "logits"}
     wanted |= {"embed", "k_proj", "v_proj"} if kind.get("attention", True) else set()
     assert wanted <= set(kept), "maps that are no products of two are on a grid"
