@@ -231,9 +231,9 @@ CODES: dict[str, Code] = {
         "populations of the program named like nodes of the float network, or like arrays of the recorded trace.",
     ),
     "ND507": Code(
-        "labels needed",
-        "Training goes by labels: the file of --finetune must hold y, one integer or one sequence of integers for each "
-        "sample of x.",
+        "training without labels",
+        "The file of --finetune holds no y. Training then imitates what the float network answers, its mistakes "
+        "included (a warning).",
     ),
     "ND508": Code(
         "evaluated on calibration data",

@@ -179,6 +179,29 @@ def test_a_budget_that_nothing_meets(capsys: Capsys, files: Files, tmp_path: Pat
     assert not (tmp_path / "m.ndp").exists()
 
 
+@pytest.mark.parametrize("labelled", [True, False])
+def test_training_changes_the_program_and_leaves_one_file(
+    capsys: Capsys, files: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, labelled: bool
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with np.load(files[1]) as data:
+        np.savez(tmp_path / "train.npz", x=data["x"], **({"y": data["y"]} if labelled else {}))
+    more = ("--bits", 2, "--finetune", "train.npz", "--epochs", 20)
+    done = compiling(capsys, files, Path("m.ndp"), *more)
+    assert done.code == 0, done.err
+    assert ("warning[ND507]" in done.err) != labelled
+    assert compiling(capsys, files, Path("plain.ndp"), "--bits", 2).code == 0
+    assert sorted(os.listdir(tmp_path)) == ["m.ndp", "plain.ndp", "train.npz"]
+    trained, plain = artifact.load(Path("m.ndp")), artifact.load(Path("plain.ndp"))
+    assert trained.meta["finetune"]["name"] == "train.npz"
+    assert (trained.meta["options"]["epochs"], plain.meta["options"]["epochs"]) == (20, 0)
+    assert {p.weight_bits for p in trained.program.projections} == {2}
+    assert any(
+        not np.array_equal(a.synapses.weight, b.synapses.weight)
+        for a, b in zip(trained.program.projections, plain.program.projections, strict=True)
+    )
+
+
 def test_without_a_budget_nothing_is_searched(capsys: Capsys, files: Files, tmp_path: Path) -> None:
     done = compiling(capsys, files, tmp_path / "m.ndp", "--json")
     meta = artifact.load(tmp_path / "m.ndp").meta
@@ -212,6 +235,7 @@ QUANTIZE = ["quantize", "m.nir", "-t", "loihi2", "--data", "d.npz"]
         ([*COMPILE, "--journal", "j.jsonl"], "--journal"),
         ([*COMPILE, "--seed", "-1"], "--seed"),
         ([*COMPILE, "--bit-budget", "3", "--journal", "m.nir"], "--journal"),
+        ([*COMPILE, "--bit-budget", "3", "--finetune", "x.ndp", "-o", "x.ndp"], "--output"),
         ([*QUANTIZE], "--frontier"),
         ([*QUANTIZE, "--budgets", "2,3"], "--frontier"),
         ([*QUANTIZE, "--svg", "f.svg", "--bit-budget", "3"], "--frontier"),
@@ -260,11 +284,7 @@ def test_an_unknown_method(capsys: Capsys, files: Files, tmp_path: Path) -> None
     assert "uniform" in done.err
 
 
-def test_training_needs_labels(capsys: Capsys, files: Files, tmp_path: Path) -> None:
-    with np.load(files[1]) as data:
-        np.savez(tmp_path / "bare.npz", x=data["x"])
-    done = compiling(capsys, files, tmp_path / "m.ndp", "--bit-budget", "3", "--finetune", tmp_path / "bare.npz")
-    assert (done.code, done.error) == (2, "ND507")
+def test_training_data_that_are_not_there(capsys: Capsys, files: Files, tmp_path: Path) -> None:
     done = compiling(capsys, files, tmp_path / "m.ndp", "--bit-budget", "3", "--finetune", tmp_path / "absent.npz")
     assert (done.code, done.error) == (2, "ND101")
 

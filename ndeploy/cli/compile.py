@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -104,12 +105,11 @@ def compile_command(
 
     plugins.target(target)
     chosen = budgets.chosen_method(method, given)
-    search = searching.search(chosen, auto_steps, seed, workers, journal, kept)
+    search = searching.search(chosen, finetune is not None, seed, workers, journal, kept)
     for file in (path, emit_nir):
         if file is not None:
             atomic.check_writable(file)
-    if finetune is not None:
-        searching.require_labels(finetune)
+    told = () if finetune is None else searching.without_labels(finetune)
     asked = CompileOptions(
         target=target,
         steps=asked_steps,
@@ -132,6 +132,7 @@ def compile_command(
     )
     with searching.keeping(search.journal), console.progress(f"compiling {model.name}") as progress:
         compiled = compile_model(model, asked, progress)
+        compiled = replace(compiled, diagnostics=told + compiled.diagnostics)
         progress("writing")
         network = nir_bytes(compiled.network)
         made = make_artifact(model, asked, compiled, network)
@@ -191,7 +192,6 @@ def default_output(model: Path, target: str) -> Path:
 
 def make_artifact(model: Path, asked: CompileOptions, compiled: Compiled, network: bytes) -> Artifact:
     """The artifact with its provenance: no path, no date, nothing of this machine but its tools' versions."""
-    from dataclasses import asdict
     from importlib.metadata import version
 
     from ndeploy import __version__
@@ -226,6 +226,7 @@ def make_artifact(model: Path, asked: CompileOptions, compiled: Compiled, networ
             "rate": asked.rate,
         },
         "coding": compiled.program.meta.get("coding"),
+        "step_choice": compiled.program.meta.get("step_choice"),
         "quantisation": kept(compiled.explanation),
         "diagnostics": [asdict(diagnostic) for diagnostic in compiled.diagnostics],
         "toolchain": {"ndeploy": __version__, **{name: version(name) for name in ("numpy", "nir", "torch")}},
@@ -257,6 +258,7 @@ def fields(path: Path, digest: str, made: Artifact, emit_nir: Path | None) -> di
         "chip_steps_per_sample": summary.chip_steps_per_sample,
         "embedded_ops": made.placement["embedded_ops"],
         "coding": made.meta.get("coding"),
+        "step_choice": made.meta.get("step_choice"),
         "quantisation": made.meta.get("quantisation"),
         "settings": made.meta["settings"],
         "diagnostics": made.meta["diagnostics"],

@@ -100,7 +100,7 @@ def quantize_command(
         calibration=data if calibration is None else calibration,
         activation_bits=activation_bits,
         budget=budget,
-        search=searching.search(chosen, auto_steps, seed, workers, journal, kept),
+        search=searching.search(chosen, False, seed, workers, journal, kept),
     )
     evaluated = samples.load(data)
     with searching.keeping(asked.search.journal), console.progress(f"quantising {model.name}") as progress:

@@ -17,32 +17,42 @@ from ndeploy.printable import printable
 
 if TYPE_CHECKING:
     from ndeploy.budget import Search
+    from ndeploy.ir.diagnostic import Diagnostic
 
 EPOCHS = 10
 """Of fine-tuning, where none are given."""
 
 
-def search(method: str, auto_steps: bool, seed: int, workers: str, asked: Path | None, journal: Path) -> Search:
-    """How to search. A usage error (exit 2) for workers or a journal (`asked`) that no search would use."""
+def search(method: str, training: bool, seed: int, workers: str, asked: Path | None, journal: Path) -> Search:
+    """How to search and to train. A usage error (exit 2) for workers or a journal (`asked`) that nothing would use."""
     from ndeploy.budget import Search
 
-    if method == UNIFORM and not auto_steps:
-        for option, given in (("--workers", workers != "1"), ("--journal", asked is not None)):
-            if given:
-                raise typer.BadParameter("is for a search: give a budget", param_hint=option)
-        return Search(seed=seed)
+    if method == UNIFORM:
+        if workers != "1":
+            raise typer.BadParameter("is for a search: give a budget", param_hint="--workers")
+        if asked is not None and not training:
+            raise typer.BadParameter("is for a search or for --finetune", param_hint="--journal")
+        if not training:
+            return Search(seed=seed)
     return Search(seed, workers, str(journal))
 
 
 @contextlib.contextmanager
 def keeping(journal: str | None) -> Iterator[None]:
-    """However the search ends: where there is a journal still, say that it was kept and how to go on."""
+    """Where the search or the training ends otherwise than well, say what is kept and how to go on; else nothing is."""
+    if journal is None:
+        yield
+        return
+    search, training = Path(journal), Path(f"{journal}.training")
     try:
         yield
     except BaseException:
-        if journal is not None and Path(journal).is_file():
-            guard.say(printable(f"what was measured is kept in {journal}: the same command goes on from there"))
+        for path, what in ((search, "what was measured"), (training, "where training stands")):
+            if path.is_file():
+                guard.say(printable(f"{what} is kept in {path}: the same command goes on from there"))
         raise
+    with contextlib.suppress(OSError):  # one that stays does no harm: the next training sets it aside
+        training.unlink(missing_ok=True)
 
 
 def check_finetune(data: Path | None, epochs: int | None, rate: float | None) -> None:
@@ -55,14 +65,12 @@ def check_finetune(data: Path | None, epochs: int | None, rate: float | None) ->
         raise typer.BadParameter(f"{rate} is no learning rate: give a number above 0", param_hint="--rate")
 
 
-def require_labels(path: Path) -> None:
-    """Raises UsageError ND507 where data to train on have no labels, and what `data.load` raises."""
+def without_labels(path: Path) -> tuple[Diagnostic, ...]:
+    """A warning where data to train on have no labels. Raises what `data.load` raises."""
     from ndeploy.data import load
-    from ndeploy.errors import UsageError
+    from ndeploy.ir.diagnostic import Diagnostic
 
-    if load(path).y is None:
-        raise UsageError(
-            "ND507",
-            f"'{path}' has no labels y to train on",
-            help="write it with numpy.savez(path, x=samples, y=labels), one label or sequence of labels a sample",
-        )
+    if load(path).y is not None:
+        return ()
+    message = f"'{path}' has no labels y: training imitates the answers of the float network"
+    return (Diagnostic("ND507", message, "write it with numpy.savez(path, x=samples, y=labels) if there are labels"),)
