@@ -5,8 +5,7 @@ Stages are pure but for `load`, which reads the files.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,22 +19,12 @@ from ndeploy.ir.program import Program
 if TYPE_CHECKING:
     from ndeploy.data import Data
     from ndeploy.ir.lowered import Lowered
-    from ndeploy.moments import Moments
     from ndeploy.passes.schedule import Schedule
     from ndeploy.place import Placed
-    from ndeploy.quantizer import Observed, Quantised, Request
+    from ndeploy.quantizer import Quantised, Request
     from ndeploy.search.explanation import Explanation
     from ndeploy.settings import Settings
     from ndeploy.target import Target
-
-
-ROUNDINGS = ("second-order", "nearest")
-"""How weights of graded networks are rounded (--set rounding=...)."""
-OBSERVED_STEPS = 1 << 17
-"""Model steps, over all samples, for which the float network is observed: more samples than that are thinned out."""
-LEAST_OBSERVED = 16
-TYPICAL_SAMPLES = 512
-"""Calibration samples that are made up where the family says what its inputs look like."""
 
 
 @dataclass(frozen=True)
@@ -172,6 +161,7 @@ def _schedule(state: _State) -> _State:
 
 def _request(state: _State) -> tuple[Request, tuple[Diagnostic, ...]]:
     """What a quantisation method is asked, and remarks on the calibration data."""
+    from ndeploy.observation import Asked, observation
     from ndeploy.quantizer import Request
 
     assert state.lowered is not None
@@ -182,24 +172,26 @@ def _request(state: _State) -> tuple[Request, tuple[Diagnostic, ...]]:
         for key in ("input_bits", "input_scale", "input_signed")
         if key in state.options.settings
     }
-    calibration, observed, moments, told = _observe(state)
+    options = state.options
+    asked = Asked(options.activation_bits, "rounding" in options.settings)
+    seen = observation(state.network, state.lowered, state.calibration, asked, state.settings, state.progress)
     made = Request(
         state.lowered,
         state.schedule,
         state.target,
         state.options.bits,
         state.path.name.split(".")[0],
-        calibration,
+        seen.calibration,
         given,
-        observed,
+        seen.observed,
         state.options.activation_bits,
-        moments=moments,
+        moments=seen.moments,
         budget=state.options.budget,
         search=state.options.search,
         network=state.network,
         settings=state.settings,
     )
-    return made, told
+    return made, seen.told
 
 
 def _quantise(state: _State) -> _State:
@@ -231,58 +223,6 @@ def _quantise(state: _State) -> _State:
         )
         state = replace(state, diagnostics=(*state.diagnostics, nothing))
     return replace(state, quantised=quantised, diagnostics=state.diagnostics + quantised.diagnostics)
-
-
-def _observe(
-    state: _State,
-) -> tuple[Data | None, Mapping[str, Observed], Mapping[str, Moments], tuple[Diagnostic, ...]]:
-    """Calibration data, made up where the family says what inputs look like, the ranges that they show, remarks."""
-    from ndeploy.calibration import remarks
-    from ndeploy.ir.lowered import GRADED
-    from ndeploy.moments import port_moments
-    from ndeploy.observe import observe, typical
-    from ndeploy.passes.graded import check_accumulators
-    from ndeploy.passes.graded_choices import ACTIVATION_BITS
-    from ndeploy.passes.graded_form import graded_form
-
-    assert state.network is not None
-    assert state.lowered is not None
-    if not any(isinstance(p.model, GRADED) for p in state.lowered.populations):
-        return state.calibration, {}, {}, ()
-    data = state.calibration if state.calibration is not None else typical(state.network, TYPICAL_SAMPLES, 0)
-    if data is None:
-        raise UsageError(
-            "ND305",
-            "the ranges of this network's graded messages are not known",
-            help="give --calibration DATA.npz with samples like those it will see",
-        )
-    told = remarks(state.network, state.calibration, data)
-    check_accumulators(state.lowered, state.options.activation_bits or ACTIVATION_BITS)
-    network = graded_form(state.network)
-    how = "second-order"
-    if "rounding" in state.options.settings:
-        how = str(state.settings.get("rounding", ROUNDINGS))
-    seen = data.spread(max(LEAST_OBSERVED, OBSERVED_STEPS // state.lowered.steps))
-    with _one_thread():
-        state.progress("observing the float network")
-        observed = observe(network, seen, steps=state.lowered.steps)
-        if how == "nearest":
-            return data, observed, {}, told
-        state.progress("observing what varies together")
-        return data, observed, port_moments(network, state.lowered, seen), told
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """torch sums in the order of one thread, so that the program does not depend on how many cores compiled it."""
-    import torch
-
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 def _stated_input(network: Network) -> dict[str, float]:

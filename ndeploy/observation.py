@@ -1,0 +1,98 @@
+"""What calibration data show of the float network before anything is quantised: ranges, and what varies together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from ndeploy.data import Data
+from ndeploy.errors import UsageError
+from ndeploy.ir.diagnostic import Diagnostic
+from ndeploy.ir.lowered import GRADED, Lowered
+from ndeploy.ir.network import Network
+from ndeploy.moments import Moments
+from ndeploy.quantizer import Observed
+from ndeploy.settings import Settings
+
+ROUNDINGS = ("second-order", "nearest")
+"""How weights of graded networks are rounded (--set rounding=...)."""
+OBSERVED_STEPS = 1 << 17
+"""Model steps, over all samples, for which the float network is observed: more samples than that are thinned out."""
+LEAST_OBSERVED = 16
+TYPICAL_SAMPLES = 512
+"""Calibration samples that are made up where the family says what its inputs look like."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """activation_bits: as `CompileOptions`; rounding: whether --set says how to round."""
+
+    activation_bits: int | None = None
+    rounding: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class Seen:
+    """calibration: the data given, or made up where the family says what its inputs look like. observed, moments: empty
+    for networks without graded messages. told: remarks on the data."""
+
+    calibration: Data | None
+    observed: Mapping[str, Observed] = field(default_factory=dict)
+    moments: Mapping[str, Moments] = field(default_factory=dict)
+    told: tuple[Diagnostic, ...] = ()
+
+
+def observation(
+    network: Network,
+    lowered: Lowered,
+    calibration: Data | None,
+    asked: Asked,
+    settings: Settings,
+    progress: Callable[[str], None],
+) -> Seen:
+    """Run the float network on the calibration data, if it has graded messages.
+
+    Raises UsageError ND305 where there are no data and the family says nothing of its inputs.
+    """
+    from ndeploy.calibration import remarks
+    from ndeploy.moments import port_moments
+    from ndeploy.observe import observe, typical
+    from ndeploy.passes.graded import check_accumulators
+    from ndeploy.passes.graded_choices import ACTIVATION_BITS
+    from ndeploy.passes.graded_form import graded_form
+
+    if not any(isinstance(p.model, GRADED) for p in lowered.populations):
+        return Seen(calibration)
+    data = calibration if calibration is not None else typical(network, TYPICAL_SAMPLES, 0)
+    if data is None:
+        raise UsageError(
+            "ND305",
+            "the ranges of this network's graded messages are not known",
+            help="give --calibration DATA.npz with samples like those it will see",
+        )
+    told = remarks(network, calibration, data)
+    check_accumulators(lowered, asked.activation_bits or ACTIVATION_BITS)
+    form = graded_form(network)
+    how = str(settings.get("rounding", ROUNDINGS)) if asked.rounding else ROUNDINGS[0]
+    seen = data.spread(max(LEAST_OBSERVED, OBSERVED_STEPS // lowered.steps))
+    with _one_thread():
+        progress("observing the float network")
+        observed = observe(form, seen, steps=lowered.steps)
+        if how == "nearest":
+            return Seen(data, observed, {}, told)
+        progress("observing what varies together")
+        return Seen(data, observed, port_moments(form, lowered, seen), told)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """torch sums in the order of one thread, so that the program does not depend on how many cores compiled it."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
