@@ -75,8 +75,15 @@ class Reach:
 
     @property
     def bits(self) -> float:
-        """Bits of two's complement that hold it; infinite where nothing bounds it."""
+        """Bits that hold it, in two's complement unless its width has no sign; infinite where nothing bounds it."""
+        if self.least >= 0 <= self.low and np.isfinite(self.high):
+            return max(1, int(self.high).bit_length())
         return signed_bits(self.low, self.high)
+
+    @property
+    def declared(self) -> int:
+        """Bits of its width."""
+        return self.greatest.bit_length() if self.least >= 0 else int(signed_bits(self.least, self.greatest))
 
 
 @dataclass(frozen=True, eq=False)

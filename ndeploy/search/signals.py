@@ -8,7 +8,7 @@ payload: that is their definition, and no overflow.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -20,7 +20,7 @@ from ndeploy.ir.program import Population, Program
 from ndeploy.ir.result import RunResult
 from ndeploy.neurons import CubaLi, CubaLif, Input, TernaryLif
 from ndeploy.search.explanation import SignalReason
-from ndeploy.search.extents import Extent, Reach, extents, signed_bits
+from ndeploy.search.extents import Extent, Reach, extents
 from ndeploy.search.payloads import choose_payloads, mean_payload, payload_options
 from ndeploy.target import Target
 
@@ -73,7 +73,7 @@ def signal_reasons(
     for p in program.populations:
         reason = _reason(p, found[p.name], seen.get(p.name), target)
         if p.name in read:
-            reason = SignalReason(**{**vars(reason), "why": f"{reason.why}; its state is the answer"})
+            reason = replace(reason, why=f"{reason.why}; its state is the answer")
         reasons.append(reason)
     return tuple(reasons)
 
@@ -81,7 +81,7 @@ def signal_reasons(
 def _reason(p: Population, extent: Extent, seen: _Seen | None, target: Target) -> SignalReason:
     payload = p.neuron.message.bits
     if isinstance(p.neuron, Input):
-        return SignalReason(p.name, payload, 0, "clipped", f"the host clips what it injects to {payload} bits")
+        return SignalReason(p.name, payload, 0, "clipped", f"the host clips what it injects to {_bits(payload)}")
     if extent.faults:
         bits, proof, why = _loose(extent, seen)
         return SignalReason(p.name, payload, bits, proof, why)
@@ -92,17 +92,17 @@ def _reason(p: Population, extent: Extent, seen: _Seen | None, target: Target) -
     message = p.neuron.message
     # below an unsigned payload lies what a rectifier takes away
     if high <= message.high and (low >= message.low or not message.signed):
-        sent = "" if payload <= 1 else f", and {payload} bits hold every message"
+        sent = "" if payload <= 1 else f", and {_bits(payload)} hold every message"
         return SignalReason(p.name, payload, bits, "proved", held + sent)
     return SignalReason(
-        p.name, payload, bits, "clipped", f"{held}; messages are clipped to {payload} bits{_count(seen)}"
+        p.name, payload, bits, "clipped", f"{held}; messages are clipped to {_bits(payload)}{_count(seen)}"
     )
 
 
 def _loose(extent: Extent, seen: _Seen | None) -> tuple[int, str, str]:
     """(bits, proof, why) where a value is not proved to stay inside its width."""
-    worst = max(extent.faults, key=lambda value: value.bits / signed_bits(value.least, value.greatest))
-    declared = int(signed_bits(worst.least, worst.greatest))
+    worst = max(extent.faults, key=lambda value: value.bits / value.declared)
+    declared = worst.declared
     reach = (
         f"its {worst.name} could reach {_power(worst)}"
         if np.isfinite(worst.bits)
@@ -111,7 +111,7 @@ def _loose(extent: Extent, seen: _Seen | None) -> tuple[int, str, str]:
     left = {} if seen is None else {event: n for event, n in seen.events.items() if event != "payload-saturated"}
     if seen is None or seen.range is None:
         return declared, f"{declared}-bit", f"{reach} for some input, beyond {declared} bits; overflow is counted"
-    bits = int(signed_bits(*seen.range)) + MARGIN_BITS
+    bits = int(replace(worst, low=seen.range[0], high=seen.range[1]).bits) + MARGIN_BITS
     shown = f"calibration data reach {bits - MARGIN_BITS} bits, one more is kept"
     if left:
         events = ", ".join(f"{event} {n} times" for event, n in sorted(left.items()))
@@ -121,6 +121,10 @@ def _loose(extent: Extent, seen: _Seen | None) -> tuple[int, str, str]:
     return bits, "calibrated", f"{reach} for some input; {shown}"
 
 
+def _bits(number: int) -> str:
+    return "1 bit" if number == 1 else f"{number} bits"
+
+
 def _text(value: Reach) -> str:
     return f"its {value.name} stays within {_power(value)}"
 
@@ -128,7 +132,7 @@ def _text(value: Reach) -> str:
 def _power(value: Reach) -> str:
     """A bound as people read it."""
     largest = max(-value.low, value.high)
-    return f"{int(value.bits)} bits ({largest:.0f})" if largest < 1e7 else f"{int(value.bits)} bits ({largest:.3g})"
+    return f"{_bits(int(value.bits))} ({largest:.0f})" if largest < 1e7 else f"{_bits(int(value.bits))} ({largest:.3g})"
 
 
 def _count(seen: _Seen | None) -> str:
