@@ -19,12 +19,15 @@ from tiny_ctm import Choices
 
 from ndeploy import sim, wellformed
 from ndeploy.data import load
-from ndeploy.decode import encode
+from ndeploy.decode import encode, predict
 from ndeploy.errors import RefusedError
 from ndeploy.fixed import IntArray
 from ndeploy.ir.program import OutputPort, Program
 from ndeploy.pipeline import CompileOptions, compile_model
 from ndeploy.train.executor import ProgramNet
+from ndeploy.train.finetune import Tuning, finetune
+from ndeploy.train.objective import objective
+from ndeploy.train.real_mantissas import real_mantissas
 
 Messages = dict[str, IntArray]
 
@@ -126,3 +129,35 @@ def test_fixtures(name: str) -> None:
         assert latent.free.grad is not None, where
         assert torch.isfinite(latent.free.grad).all(), where
         assert (latent.free.grad != 0).any(), where
+
+
+def test_fine_tuning_brings_a_machine_nearer_to_the_one_it_imitates() -> None:
+    network = thinker(seed=4)
+    data = graded_compile.samples(network, 16)
+    wide = graded_compile.quantise(graded_compile.request(network, data)).program
+    asked = graded_compile.request(network, data, bits=3)
+    program = graded_compile.quantise(asked).program
+    messages = encode(program, data.x)
+    (wanted,) = sim.run(wide, messages, counts=False).outputs.values()
+    reference = wanted * np.asarray(wide.outputs[0].scale)
+    tuned = finetune(program, data, reference, Tuning(3, batch=4), real_mantissas(asked.lowered, program))
+    wellformed.check(tuned)
+
+    answers = predict(reference, "most-certain", program.outputs[0].answer, 1.0)
+
+    def nearness(found: Program) -> tuple[float, float]:
+        """Share of the same answers, and the loss, negative."""
+        result = sim.run(found, messages, counts=False)
+        (output,) = result.outputs.values()
+        aim = objective(program, data, reference, output, "most-certain")
+        loss = aim.loss(torch.from_numpy(output), torch.arange(len(data)))
+        return float((result.predictions == answers).mean()), -float(loss)
+
+    assert nearness(tuned) > nearness(program)
+    changed = [
+        p.name
+        for p, q in zip(program.projections, tuned.projections, strict=True)
+        if not np.array_equal(p.synapses.weight, q.synapses.weight)
+    ]
+    assert changed
+    assert not any(p.unit for p in program.projections if p.name in changed)
