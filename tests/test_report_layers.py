@@ -61,7 +61,7 @@ def test_every_layer_has_its_reasons() -> None:
         assert word in conv
     for word in ("6", "3.84 k", "per neuron", "3.0 KiB", "25.0 %", "wide because"):
         assert word in readout
-    assert conv.count("█") == 3 * readout.count("█") > 0
+    assert conv.count("█") > readout.count("█") > 0
     assert "proved" in row(shown, "conv.lif")
     assert "journal 'a' was of another search" in shown
 

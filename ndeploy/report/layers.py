@@ -31,6 +31,9 @@ COSTS: Mapping[str, str] = {"bb": "BB", "s_ace": "S-ACE", "ns_ace": "NS-ACE"}
 """Bit operations as Shen et al. name them (arXiv 2311.10802)."""
 
 
+NAME_WIDTH = 26
+
+
 def kept(explanation: Explanation | None) -> dict[str, Any] | None:
     """What the artifact keeps: plain data, with None for numbers that JSON does not have."""
     return None if explanation is None else _finite(explanation.to_json())
@@ -117,8 +120,12 @@ def budgets(asked: object) -> list[str]:
 def layers(rows: Sequence[Mapping[str, Any]]) -> Table:
     """A row a layer; the bar is its share of the loss that quantisation adds."""
     alone = any(_is_number(row.get("accuracy_alone")) for row in rows)
-    columns = ["layer", ">bits", ">weights", "scale", ">memory", ">of the loss", ""]
-    table = style.grid("widths of weights, and why", *columns, *([">right if alone"] if alone else []), "why")
+    columns = ["layer", ">bits", ">weights", "scale", ">memory", ">loss", ""]
+    title = "widths of weights, and why (loss: the layer's share of what narrow weights add to the loss"
+    title += "; alone: answers right if only it were narrow)" if alone else ")"
+    table = style.grid(title, *columns, *([">alone"] if alone else []), "why")
+    # what a layer is called stays in one piece, reasons wrap
+    table.columns[0].min_width = min(NAME_WIDTH, max(len(_text(row.get("name"))) for row in rows))
     for row in rows:
         share, weights = row.get("loss_share"), row.get("parameters")
         cells = [
@@ -128,7 +135,7 @@ def layers(rows: Sequence[Mapping[str, Any]]) -> Table:
             _text(row.get("scale")),
             _bytes(row.get("bytes")),
             f"{100 * share:.1f} %" if _is_number(share) else "-",
-            f"[cyan]{style.bar(share, 8)}[/cyan]" if _is_number(share) else "",
+            f"[cyan]{style.bar(share, 5)}[/cyan]" if _is_number(share) else "",
         ]
         if alone:
             cells.append(style.percent(row["accuracy_alone"]) if _is_number(row.get("accuracy_alone")) else "-")
