@@ -27,13 +27,15 @@ from ndeploy.ir.lowered import (
     RealDense,
     RealPopulation,
     RealProjection,
+    Source,
 )
+from ndeploy.passes.graded_choices import graded_input
 from ndeploy.passes.integerise import INPUT_MAX
 from ndeploy.quantizer import Request
 
 from ._given import Given
 from ._grid import Grid, find, misfit, signed_bits
-from ._settling import LARGEST_EXPONENT
+from ._settling import LARGEST_EXPONENT, LOWEST_EXPONENT
 
 MOST_BITS = 8
 """Widest grid that is looked for: what no target's synapses exceed and every step up to is tried."""
@@ -177,8 +179,11 @@ def why(port: Port, bits: int, shared: bool, readout: bool) -> Misfit:
         if find(weight, group, port.count, bits) is None:
             worst, off = misfit(weight, group, port.count, bits)
             where = f"{kind} {worst}: on the best step its worst weight is {off:.2f} steps from a whole number"
-            if off == 0.0:
-                where = "negative steps make its most negative mantissa too large for a signed field"
+            if off == 0.0:  # there are steps: it is the width that fails
+                most = 1 << (bits - 1)
+                where = (
+                    f"a mantissa is {most}: batch norm's negative factor has turned the -{most} of its training around"
+                )
             return Misfit("ND310", f"layer '{p.name}': its weights lie on no grid of at most {bits} bits ({where})")
     name = port.projections[0].name
     if shared:
@@ -196,13 +201,18 @@ def _given(request: Request, population: RealPopulation, port: Port, own: Mappin
     if not grid.shared:  # a group without weights takes any step: one that its threshold fits
         step = np.where(used | (reach == 0), step, np.maximum(step, reach / INPUT_MAX))
     ratio = reach / step
-    fits = ratio <= INPUT_MAX
-    fine = 0 if _exact(request, population) else _fine(request, ratio[fits & used], max(own.values(), default=0))
-    coarser = np.zeros(port.count, dtype=np.int64)
-    if not fits.all():
-        coarser = np.where(fits, 0, np.ceil(np.log2(np.maximum(ratio, 1.0) / INPUT_MAX)).astype(np.int64))
-        coarser = coarser if not grid.shared else np.full(port.count, coarser.max())
-        step = step * 2.0**coarser
+    # where messages are graded, a sum that is finer than the state is shifted down
+    down = -LOWEST_EXPONENT if _graded(request, port) else 0
+    held = ratio <= INPUT_MAX * 2.0**down
+    fine = 0
+    if down and (held & used).any():
+        fine = min(0, -math.ceil(math.log2(max(1.0, float(ratio[held & used].max())) / INPUT_MAX)))
+    if fine == 0 and not _exact(request, population):
+        fine = _fine(request, ratio[held & used], max(own.values(), default=0))
+    beyond = ratio * 2.0 ** min(fine, 0) / INPUT_MAX
+    coarser = np.ceil(np.log2(np.maximum(beyond, 1.0))).astype(np.int64)
+    coarser = coarser if not grid.shared else np.full(port.count, coarser.max())
+    step = step * 2.0**coarser
     whole = np.rint(grid.mantissas / 2.0 ** coarser[np.concatenate(port.groups)]).astype(np.int64)
     mantissas = split(port, replace(grid, mantissas=whole))
     return Given(
@@ -225,6 +235,18 @@ def split(port: Port, grid: Grid) -> dict[str, npt.NDArray[np.int16]]:
         first += group.size
         mantissas[p.name] = part.astype(np.int16).reshape(p.synapses.weight.shape)
     return mantissas
+
+
+def _graded(request: Request, port: Port) -> bool:
+    """Whether every message that enters can carry more than one bit."""
+
+    def graded(name: str) -> bool:
+        model = request.lowered.population(name).model
+        if isinstance(model, Source):
+            return graded_input(request, name).bits > 1
+        return isinstance(model, Join) or (isinstance(model, DiscreteNeuron) and not model.spiking)
+
+    return all(graded(p.source) for p in port.projections)
 
 
 def _reach(population: RealPopulation, count: int) -> FloatArray:

@@ -63,7 +63,7 @@ def _explained(request: Request, program: Program, taking: Taking) -> Explanatio
         if projection.integer is not None:
             why = "integers of the file, as they are"
         elif given is not None:
-            scale, why = given.scale, f"whole multiples of a step {given.scale}, as they came"
+            scale, why = given.scale, "multiples of steps of their own, as they came"
             if given.rounded:
                 why += f"; {given.rounded} of them rounded: the threshold takes the whole state"
         else:
