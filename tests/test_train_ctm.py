@@ -24,10 +24,12 @@ from ndeploy.errors import RefusedError
 from ndeploy.fixed import IntArray
 from ndeploy.ir.program import OutputPort, Program
 from ndeploy.pipeline import CompileOptions, compile_model
+from ndeploy.synapses import Conv
 from ndeploy.train.executor import ProgramNet
 from ndeploy.train.finetune import Tuning, finetune
 from ndeploy.train.objective import objective
 from ndeploy.train.real_mantissas import real_mantissas
+from ndeploy.train.synaptic import BlockOperation, ConvOperation
 
 Messages = dict[str, IntArray]
 
@@ -161,3 +163,23 @@ def test_fine_tuning_brings_a_machine_nearer_to_the_one_it_imitates() -> None:
     ]
     assert changed
     assert not any(p.unit for p in program.projections if p.name in changed)
+
+
+@pytest.mark.parametrize(("groups", "kernel"), [(1, (1, 1)), (3, (4, 1)), (6, (2, 3))])
+def test_a_kernel_that_covers_its_input_is_a_matrix_for_every_group(groups: int, kernel: tuple[int, int]) -> None:
+    rng = np.random.default_rng(0)
+    weight = rng.integers(-8, 8, (12, 6 // groups, *kernel)).astype(np.int16)
+    conv = Conv(weight, (6, *kernel), (1, 1), (0, 0), (1, 1), groups)
+    assert BlockOperation.suits(conv)
+    for other in ({"in_shape": (6, 7, 7)}, {"padding": (1, 0)}):
+        assert not BlockOperation.suits(replace(conv, **other))
+    x = torch.from_numpy(rng.integers(-99, 99, (5, conv.n_in))).double()
+    found, expected = [], []
+    for operation, kept in ((BlockOperation(conv), found), (ConvOperation(conv), expected)):
+        w = torch.from_numpy(weight).double().requires_grad_()
+        sums = operation(x, w)
+        sums.square().sum().backward()
+        kept += [sums.detach(), w.grad, operation.fan_in]
+    assert torch.equal(found[0], expected[0])
+    assert torch.equal(found[1], expected[1])
+    assert found[2] == expected[2]

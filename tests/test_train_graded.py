@@ -312,13 +312,13 @@ def test_messages_come_in_the_floats_of_the_inputs() -> None:
 def test_every_neuron_has_a_unit_of_its_own() -> None:
     shift = np.array([[6, 10, 14], [7, 11, 15]])
     latent = form(Affine(9, True, 256, shift, np.array([[1, 2, 3], [4, 5, 6]])), (2, 3)).latent("bias")
-    assert np.array_equal(np.asarray(latent.unit), 255 / 16 * 2.0 ** (shift - 8) / 256)
+    assert np.array_equal(np.asarray(latent.unit), 255 / 16 * 2.0 ** (shift - 8) / 64)
     # one number for both rows: the middle of what they would take
     latent = form(Affine(9, True, 256, shift, np.array([1, 2, 3])), (2, 3)).latent("bias")
-    assert np.array_equal(np.asarray(latent.unit), 1.5 * 255 / 16 * 2.0 ** (shift[0] - 8) / 256)
+    assert np.array_equal(np.asarray(latent.unit), 1.5 * 255 / 16 * 2.0 ** (shift[0] - 8) / 64)
     with torch.no_grad():
         latent.free += 1e9
     latent.project(bounded=True)
-    assert np.allclose(latent.real().detach().numpy(), [1, 2, 3] + 0.5 * 1.5 * 255 / 16 * 2.0 ** shift[0] / 256)
+    assert np.allclose(latent.real().detach().numpy(), [1, 2, 3] + 0.5 * 1.5 * 255 / 16 * 2.0 ** shift[0] / 64)
     latent.become(np.array([7, 8, 9]))
     assert latent.integer().tolist() == [7, 8, 9]

@@ -25,9 +25,10 @@ N = TypeVar("N", bound=Neuron)
 FACTOR_MAX = (1 << MULTIPLIER_BITS) - 1
 FINE = 1 << 8
 """A multiplier or gain below is a power of two or a count that is meant exactly: it is not trained."""
-SHARE = 2.0**-8
+SHARE = 2.0**-6
 """A unit of what is trained: of a multiplier or gain itself, of the sum a bias is added to. A machine that thinks in
-ticks amplifies what moves all of its neurons at once: at a rate that suits mantissas they may move no faster."""
+ticks amplifies what moves all of its neurons at once: at a rate that suits its mantissas, 0.003, they may move no
+faster (a hundredth of themselves in 200 steps)."""
 REACH = 0.5
 """How much of the same a bounded training may change."""
 TYPICAL = 1 / 16
