@@ -319,6 +319,6 @@ def test_every_neuron_has_a_unit_of_its_own() -> None:
     with torch.no_grad():
         latent.free += 1e9
     latent.project(bounded=True)
-    assert np.allclose(latent.real().detach().numpy(), [1, 2, 3] + 0.5 * 1.5 * 255 / 16 * 2.0 ** shift[0] / 64)
+    assert np.allclose(latent.real().detach().numpy(), [1, 2, 3] + 0.5 * 1.5 * 255 / 16 * 2.0 ** shift[0] / 256)
     latent.become(np.array([7, 8, 9]))
     assert latent.integer().tolist() == [7, 8, 9]
