@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from ndeploy.data import Data
 from ndeploy.errors import UsageError
+from ndeploy.histograms import CALIBRATIONS, Histogram
 from ndeploy.ir.diagnostic import Diagnostic
 from ndeploy.ir.lowered import GRADED, Lowered
 from ndeploy.ir.network import Network
@@ -26,21 +27,25 @@ TYPICAL_SAMPLES = 512
 
 @dataclass(frozen=True)
 class Asked:
-    """activation_bits: as `CompileOptions`; rounding: whether --set says how to round."""
+    """activation_bits: as `CompileOptions`; given: keys of --set; narrow: whether payloads may become narrow, so that
+    messages are better clipped than coarse."""
 
     activation_bits: int | None = None
-    rounding: bool = False
+    given: frozenset[str] = frozenset()
+    narrow: bool = False
 
 
 @dataclass(frozen=True, eq=False)
 class Seen:
     """calibration: the data given, or made up where the family says what its inputs look like. observed, moments: empty
-    for networks without graded messages. told: remarks on the data."""
+    for networks without graded messages. told: remarks on the data. histograms, clip: as `Request`."""
 
     calibration: Data | None
     observed: Mapping[str, Observed] = field(default_factory=dict)
     moments: Mapping[str, Moments] = field(default_factory=dict)
     told: tuple[Diagnostic, ...] = ()
+    histograms: Mapping[str, Histogram] = field(default_factory=dict)
+    clip: str = "range"
 
 
 def observation(
@@ -57,10 +62,11 @@ def observation(
     """
     from ndeploy.calibration import remarks
     from ndeploy.moments import port_moments
-    from ndeploy.observe import observe, typical
+    from ndeploy.observe import histograms, observe, typical
     from ndeploy.passes.graded import check_accumulators
     from ndeploy.passes.graded_choices import ACTIVATION_BITS
     from ndeploy.passes.graded_form import graded_form
+    from ndeploy.search.assignment import messages
 
     if not any(isinstance(p.model, GRADED) for p in lowered.populations):
         return Seen(calibration)
@@ -74,15 +80,23 @@ def observation(
     told = remarks(network, calibration, data)
     check_accumulators(lowered, asked.activation_bits or ACTIVATION_BITS)
     form = graded_form(network)
-    how = str(settings.get("rounding", ROUNDINGS)) if asked.rounding else ROUNDINGS[0]
+    how = str(settings.get("rounding", ROUNDINGS)) if "rounding" in asked.given else ROUNDINGS[0]
+    clip = "percentile" if asked.narrow else "range"
+    if "calibration" in asked.given:
+        clip = str(settings.get("calibration", CALIBRATIONS))
     seen = data.spread(max(LEAST_OBSERVED, OBSERVED_STEPS // lowered.steps))
     with _one_thread():
         progress("observing the float network")
         observed = observe(form, seen, steps=lowered.steps)
+        found: Mapping[str, Histogram] = {}
+        if clip != "range":
+            progress("observing how often")
+            free = {name: observed[name] for name in messages(lowered) if name in observed}
+            found = histograms(form, seen, free, steps=lowered.steps)
         if how == "nearest":
-            return Seen(data, observed, {}, told)
+            return Seen(data, observed, {}, told, found, clip)
         progress("observing what varies together")
-        return Seen(data, observed, port_moments(form, lowered, seen), told)
+        return Seen(data, observed, port_moments(form, lowered, seen), told, found, clip)
 
 
 @contextmanager

@@ -173,7 +173,8 @@ def _request(state: _State) -> tuple[Request, tuple[Diagnostic, ...]]:
         if key in state.options.settings
     }
     options = state.options
-    asked = Asked(options.activation_bits, "rounding" in options.settings)
+    narrow = options.activation_bits is not None or options.budget.spike_bits is not None
+    asked = Asked(options.activation_bits, frozenset(options.settings), narrow)
     seen = observation(state.network, state.lowered, state.calibration, asked, state.settings, state.progress)
     made = Request(
         state.lowered,
@@ -186,6 +187,8 @@ def _request(state: _State) -> tuple[Request, tuple[Diagnostic, ...]]:
         seen.observed,
         state.options.activation_bits,
         moments=seen.moments,
+        histograms=seen.histograms,
+        clip=seen.clip,
         budget=state.options.budget,
         search=state.options.search,
         network=state.network,

@@ -24,6 +24,7 @@ from ndeploy.passes.schedule import Schedule
 from ndeploy.target import Target
 
 if TYPE_CHECKING:
+    from ndeploy.histograms import Histogram
     from ndeploy.ir.network import Network
     from ndeploy.moments import Moments
     from ndeploy.search.explanation import Explanation
@@ -112,6 +113,8 @@ class Request:
     budget: Budget = field(default_factory=Budget)
     search: Search = field(default_factory=Search)
     network: Network | None = None
+    histograms: Mapping[str, Histogram] = field(default_factory=dict)
+    clip: str = "range"
     settings: Settings | None = None
 
 

@@ -189,7 +189,8 @@ def message_codings(
     width = _widths(lowered, bits, chosen, inputs)
     for p in chosen:
         is_signed = signed(p)
-        steps = top(width[p.name], is_signed)
+        # a difference may be twice as large as what it is one of: its payload has a bit for that
+        steps = top(width[p.name] - isinstance(p.model, DeltaCoded), is_signed)
         spare = width[p.name] >= SPARE_BITS and not isinstance(p.model, Softmaxed)
         wide = headroom if spare else 1.0
         np.maximum.at(scale, elements.of(p.name), magnitudes(p, observed) * wide / steps)

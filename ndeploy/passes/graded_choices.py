@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
+from ndeploy.histograms import clip_ranges
 from ndeploy.ir.lowered import GRADED, DeltaCoded, Lowered, RealConv, RealProduct, Softmaxed
 from ndeploy.passes.codings import message_codings, rescales, signed
 from ndeploy.passes.graded import thresholds
@@ -71,7 +72,10 @@ def _fit_operands(lowered: Lowered, product: RealProduct, bits: dict[str, int]) 
 def graded_choices(request: Request, inputs: Mapping[str, InputCoding], bits: Mapping[str, int]) -> Choices:
     """Scales of graded messages and units of the sums they make; empty for networks without any."""
     lowered = request.lowered
-    message = message_codings(lowered, request.observed, message_bits(request), inputs, HEADROOM)
+    payloads = message_bits(request)
+    unsigned = frozenset(p.name for p in lowered.populations if not signed(p))
+    observed = clip_ranges(request.observed, request.histograms, request.clip, payloads, unsigned)
+    message = message_codings(lowered, observed, payloads, inputs, HEADROOM)
     units = port_units(lowered, message, inputs, bits)
     message |= units.message
     share = 0.0 if request.threshold is None else request.threshold

@@ -20,7 +20,7 @@ from ndeploy.quantizer import Quantised, Request
 from ndeploy.search.assignment import Assignment
 from ndeploy.search.journal import Journal
 from ndeploy.search.score import Reference, Score, score
-from ndeploy.search.workers import pool
+from ndeploy.search.workers import pool, threads
 
 REFUSED = 1e6
 """The loss of widths from which no program can be built."""
@@ -54,7 +54,7 @@ def measure(context: Context, assignment: Assignment) -> Score:
         program = built(context, assignment).program
     except RefusedError:
         return Score(REFUSED, None)
-    return score(program, context.data, context.wanted)
+    return score(program, context.data, context.wanted, threads())
 
 
 class Measurer:
@@ -66,8 +66,12 @@ class Measurer:
     def __init__(self, context: Context, progress: Callable[[str], None]) -> None:
         self.context, self.progress = context, progress
         search = context.request.search
-        self.journal = Journal(search.journal, fingerprint(context.request))
         self.pool = pool(search.workers, context)
+        try:
+            self.journal = Journal(search.journal, fingerprint(context.request))
+        except BaseException:
+            self.pool.close()
+            raise
         self.known: dict[str, Score] = {}
 
     def __enter__(self) -> Measurer:
