@@ -59,13 +59,16 @@ class Tuning:
 @dataclass(frozen=True, order=True)
 class Standing:
     """How good an integer program is on the training data; larger is better. sound: no state leaves its width that
-    stayed inside at the start; accuracy: of whole sequences where the answer is one, or agreement with the float
-    network where there are no labels; elements: of elements of sequences; gain: the loss, negative."""
+    stayed inside at the start; kept: as many answers are right as at the start; gain: the loss, negative.
+
+    The loss decides among epochs: accuracy on a few hundred samples is a coarse measure that luck decides. accuracy: of
+    whole sequences where the answer is one, or agreement with the float network where there are no labels.
+    """
 
     sound: bool
-    accuracy: float
-    elements: float
+    kept: bool
     gain: float
+    accuracy: float
 
 
 def finetune(
@@ -138,7 +141,9 @@ class _Run:
         self.batches = -(-self.samples // tuning.batch)
         self.overflowing = first[2]
         self.start = net.source
+        self.least = 0.0
         self.best = self._standing(first)
+        self.least = self.best.accuracy
         self.best_values: list[npt.NDArray[Any]] | None = None
 
     def train(self) -> float:
@@ -184,12 +189,9 @@ class _Run:
         with torch.no_grad():
             rows = torch.arange(self.samples)
             loss = float(self.aim.loss(torch.from_numpy(output), rows, self.gain.exp()))
-        return Standing(
-            overflowing <= self.overflowing,
-            (sequences if sequences is not None else accuracy) or 0.0,
-            accuracy or 0.0,
-            -loss if math.isfinite(loss) else -math.inf,
-        )
+        right = (sequences if sequences is not None else accuracy) or 0.0
+        sound = overflowing <= self.overflowing
+        return Standing(sound, right >= self.least, -loss if math.isfinite(loss) else -math.inf, right)
 
     def _loss(self, net: ProgramNet, gain: torch.Tensor, rows: IntArray) -> torch.Tensor:
         name = self.net.source.outputs[0].population
@@ -209,7 +211,7 @@ class _Run:
         best = self.best
         found: dict[str, npt.NDArray[Any]] = {
             "epoch": np.array(self.epoch),
-            "best": np.array([float(best.sound), best.accuracy, best.elements, best.gain]),
+            "best": np.array([float(best.sound), float(best.kept), best.gain, best.accuracy]),
             "torch_rng": torch.get_rng_state().numpy(),
         }
         for i, parameter in enumerate(self.parameters):
@@ -223,8 +225,8 @@ class _Run:
     def restore(self, kept: Mapping[str, npt.NDArray[Any]]) -> None:
         """Where `kept` left off."""
         self.epoch = int(kept["epoch"])
-        sound, *numbers = kept["best"].tolist()
-        self.best = Standing(bool(sound), *numbers)
+        sound, right, gain, accuracy = kept["best"].tolist()
+        self.best = Standing(bool(sound), bool(right), gain, accuracy)
         torch.set_rng_state(torch.from_numpy(kept["torch_rng"]))
         for i, parameter in enumerate(self.parameters):
             with torch.no_grad():
