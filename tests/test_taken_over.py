@@ -48,7 +48,7 @@ def test_the_program_holds_the_weights_as_they_are(seed: int, per_row: bool, chi
     assert all("as they came" in r.why and r.bytes > 0 for r in reasons.values())
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(st.integers(0, 10_000), st.booleans())
 def test_spikes_are_those_of_the_float_network(seed: int, per_row: bool) -> None:
     """Membranes that halve, no bias: nothing is rounded, so not one spike may differ."""

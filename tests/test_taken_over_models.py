@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ import torch
 from given_weights import Floats, real_weights, same
 from ndeploy.quantize import taken_over
 
-from ndeploy import oracle, sim
+from ndeploy import checkpoint, oracle, sim
 from ndeploy.decode import encode
 from ndeploy.errors import RefusedError
 from ndeploy.graph import reference
@@ -139,6 +139,17 @@ def test_oxfords_golden_spikes_through_the_method() -> None:
     assert int((result.traces["spikes/layer1"][0][:-2] != golden[2:]).sum()) == 0
 
 
+def _differing(made: Compiled, traces: Mapping[str, Floats], values: Mapping[str, Floats]) -> float:
+    """The share of spikes that the program and the float network do not agree on."""
+    differ = count = 0
+    for name, node in made.network.nodes.items():
+        if isinstance(node, net.LIF):
+            spikes = traces[f"spikes/{name}"]
+            differ += int((spikes != np.broadcast_to(values[name], spikes.shape)).sum())
+            count += spikes.size
+    return differ / count
+
+
 def test_a_checkpoint_with_learned_steps(tmp_path: Path) -> None:
     state = TinySpikformer(seed=3).round_to_float32().public_state()
     latent = dict(state)
@@ -164,13 +175,31 @@ def test_a_checkpoint_with_learned_steps(tmp_path: Path) -> None:
     seen = messages["input"][:, 0] * made.program.inputs[0].scale
     got = sim.run(made.program, messages, trace=True)
     expected = reference.run(made.network, seen, dtype=torch.float64, trace=True)
-    differ = count = 0
-    for name, node in made.network.nodes.items():
-        if isinstance(node, net.LIF):
-            spikes = got.traces[f"spikes/{name}"]
-            differ += int((spikes != np.broadcast_to(expected.values[name], spikes.shape)).sum())
-            count += spikes.size
-    assert differ <= 1e-3 * count
+    assert _differing(made, got.traces, expected.values) <= 1e-3
+    np.testing.assert_array_equal(got.predictions, expected.predictions("sum"))
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("bits", [3, 4, 8])
+def test_a_trained_spikformer_with_steps_beside_its_weights(tmp_path: Path, bits: int) -> None:
+    folder = fixture("spikformer")
+    loaded = checkpoint.load(folder / "checkpoint.pth.tar")
+    state = {name: torch.from_numpy(value) for name, value in loaded.state.items()}
+    for name in [k.removesuffix(".weight") for k, v in state.items() if k.endswith(".weight") and v.ndim > 1]:
+        weight = state[f"{name}.weight"]
+        top = weight.abs().max() if name == "head" else weight.abs().amax(tuple(range(1, weight.ndim)), keepdim=True)
+        state[f"{name}.quan_w_fn.s"] = top / (2 ** (bits - 1) - 1)
+    torch.save({"state_dict": state, "args": argparse.Namespace(**loaded.args)}, tmp_path / "net.pth.tar")
+    options = CompileOptions(
+        method="taken-over", settings={"weight_bits": str(bits)}, calibration=folder / "calibration.npz"
+    )
+    made = compile_model(tmp_path / "net.pth.tar", options)
+    with np.load(folder / "eval.npz") as data:
+        messages = encode(made.program, data["x"][:16], float(data["x_scale"]))
+    pixels = messages["input"][:, 0] * made.program.inputs[0].scale
+    got = sim.run(made.program, messages, trace=True)
+    expected = reference.run(made.network, pixels, dtype=torch.float64, trace=True)
+    assert _differing(made, got.traces, expected.values) <= 1e-3
     np.testing.assert_array_equal(got.predictions, expected.predictions("sum"))
 
 
