@@ -55,7 +55,7 @@ def row(shown: str, name: str) -> str:
 
 
 def test_every_layer_has_its_reasons() -> None:
-    shown = text(report(kept(FOUND)))
+    shown = text(report(kept(FOUND), FOUND.notes))
     conv, readout = row(shown, "conv"), row(shown, "readout")
     for word in ("3", "7.2 k", "per channel", "3.6 KiB", "75.0 %", "95.90 %", "with 2 bits"):
         assert word in conv
@@ -101,6 +101,7 @@ def test_what_is_kept_is_json_even_where_a_loss_is_not_finite() -> None:
     found = kept(odd)
     assert found is not None
     assert json.loads(json.dumps(found, allow_nan=False)) == found
+    assert "notes" not in found
     assert found["loss"] is None
     assert found["layers"][0]["loss_alone"] is None
     assert found["layers"][0]["bits"] == 3

@@ -139,14 +139,15 @@ def compile_command(
         digest = artifact.save(made, path)
         if emit_nir is not None:
             atomic.write(emit_nir, network)
+    notes = () if compiled.explanation is None else compiled.explanation.notes
     for diagnostic in compiled.diagnostics:
         guard.show_diagnostic(diagnostic)
     if json:
-        console.emit("compile", fields(path, digest, made, emit_nir))
+        console.emit("compile", fields(path, digest, made, emit_nir) | {"notes": list(notes)})
     else:
         from ndeploy.report.compiled import report
 
-        console.show(*report(path, digest, made))
+        console.show(*report(path, digest, made, notes))
 
 
 def _check_coding(coding: str, threshold: str | None, budget: str | None, calibration: Path | None) -> float:

@@ -224,6 +224,7 @@ def fields(found: Result) -> dict[str, Any]:
 
     drawn = found.frontier
     return {
+        "notes": list(found.explanation.notes),
         "method": found.explanation.method,
         "samples": found.samples,
         "accuracy": found.accuracy,
@@ -240,8 +241,8 @@ def _report(found: Result) -> list[Any]:
     from ndeploy.report import frontier, layers, style
 
     if found.frontier is not None:
-        return [frontier.table(found.frontier)]
+        return [frontier.table(found.frontier), *(style.plain(note) for note in found.explanation.notes)]
     what = "accuracy" if found.labelled else "agreement with the float network"
     original = f" (float {style.percent(found.float_accuracy)})" if found.labelled else ""
     line = {f"{what} on --data": f"{style.percent(found.accuracy)}{original}, {style.many(found.samples, 'sample')}"}
-    return [*layers.report(layers.kept(found.explanation)), "", style.facts(line)]
+    return [*layers.report(layers.kept(found.explanation), found.explanation.notes), "", style.facts(line)]

@@ -32,6 +32,7 @@ def report(artifact: Artifact) -> list[RenderableType]:
         "source": _source(artifact.meta.get("source", {})),
     }
     facts |= coding(artifact.meta.get("coding"))
+    facts |= _trained(artifact.meta.get("finetune"), artifact.meta.get("options"))
     parts: list[RenderableType] = [style.facts(facts), "", populations(program), projections(program)]
     if program.products:
         parts.append(products(program))
@@ -54,6 +55,14 @@ def report(artifact: Artifact) -> list[RenderableType]:
 
 def _source(source: Mapping[str, Any]) -> str:
     return f"{source['name']} (sha256 {source['sha256'][:16]}...)" if "sha256" in source else "-"
+
+
+def _trained(data: object, options: object) -> dict[str, str]:
+    """The line on fine-tuning, none where there was none; both as the artifact keeps them."""
+    if not isinstance(data, Mapping) or not isinstance(options, Mapping):
+        return {}
+    on = f"{options.get('epochs', '?')} epochs on {data.get('name', '?')}"
+    return {"fine-tuned": f"{on}; reasons of layers, if there are any, are those of the search before"}
 
 
 def populations(program: Program) -> Table:

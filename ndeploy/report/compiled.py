@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
 
-def report(path: Path, digest: str, made: Artifact) -> list[RenderableType]:
-    """What was built, what it takes on the chip, and what its meaning rests on."""
+def report(path: Path, digest: str, made: Artifact, notes: Sequence[str] = ()) -> list[RenderableType]:
+    """What was built, what it takes on the chip, what its meaning rests on, and notes of a search."""
 
     program, summary = made.program, summarise(made.program)
     facts = {
@@ -31,7 +31,7 @@ def report(path: Path, digest: str, made: Artifact) -> list[RenderableType]:
         **coding(made.meta.get("coding")),
         "written": f"{path}  (sha256 {digest[:16]}...)",
     }
-    found = layers.report(made.meta.get("quantisation"))
+    found = layers.report(made.meta.get("quantisation"), notes)
     return [
         f"[bold]compiled[/bold] {style.plain(made.meta['source']['name'])} [bold]for[/bold] {made.meta['target']}",
         style.facts(facts),

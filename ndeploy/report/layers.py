@@ -35,8 +35,14 @@ NAME_WIDTH = 26
 
 
 def kept(explanation: Explanation | None) -> dict[str, Any] | None:
-    """What the artifact keeps: plain data, with None for numbers that JSON does not have."""
-    return None if explanation is None else _finite(explanation.to_json())
+    """What the artifact keeps: plain data, with None for numbers that JSON does not have.
+
+    Notes are of this run alone (an interrupted search says where it went on from) and stay out: the same input gives
+    the same bytes.
+    """
+    if explanation is None:
+        return None
+    return {key: _finite(value) for key, value in explanation.to_json().items() if key != "notes"}
 
 
 def _finite(value: Any) -> Any:
@@ -49,8 +55,8 @@ def _finite(value: Any) -> Any:
     return value
 
 
-def report(found: object) -> list[RenderableType]:
-    """The tables of an explanation as `kept` gives it; nothing where there is none."""
+def report(found: object, notes: Sequence[str] = ()) -> list[RenderableType]:
+    """The tables of an explanation as `kept` gives it, and notes of the run; nothing where there is none."""
     if not isinstance(found, Mapping) or not found:
         return []
     parts: list[RenderableType] = ["[bold]quantisation[/bold]", style.facts(headline(found))]
@@ -60,10 +66,7 @@ def report(found: object) -> list[RenderableType]:
     signals = _rows(found.get("signals"))
     if signals:
         parts += [_signals(signals)]
-    notes = found.get("notes")
-    if isinstance(notes, list | tuple):
-        parts += [style.plain(note) for note in notes if isinstance(note, str)]
-    return parts
+    return [*parts, *(style.plain(note) for note in notes)]
 
 
 def headline(found: Mapping[str, Any]) -> dict[str, str]:
