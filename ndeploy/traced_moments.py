@@ -102,12 +102,16 @@ def _memory(population: RealPopulation) -> tuple[float, float]:
 
 
 class _Sum:
-    """Running sums of x and x x^T of all that enters one population: 0 as it is, 1 filtered."""
+    """Running sums of x and x x^T of all that enters one population: 0 as it is, 1 filtered.
+
+    x is counted from the first observation: what hardly varies keeps a covariance, and what never does has none.
+    """
 
     def __init__(self, into: list[RealProjection], every: int, alpha: float, beta: float) -> None:
         self.into, self.every, self.alpha, self.beta = into, every, alpha, beta
         self.slow = max(alpha, beta) > SLOW
         self.count = 0
+        self.origin: dict[int, Tensor] = {}
         self.sums: dict[int, tuple[Tensor, Tensor]] = {}
 
     def add(self, values: Mapping[str, np.ndarray[Any, Any]]) -> None:
@@ -118,6 +122,7 @@ class _Sum:
 
     def _add(self, which: int, messages: list[Tensor]) -> None:
         x = torch.cat([self._seen(p, m) for p, m in zip(self.into, messages, strict=True)], dim=2)
+        x = x - self.origin.setdefault(which, x[:, :1])
         found = x.sum(1).double(), (x.transpose(1, 2) @ x).double()
         self.count += x.shape[1] if which == 0 else 0
         before = self.sums.get(which)
@@ -137,7 +142,8 @@ class _Sum:
 
     def _moments(self, which: int) -> tuple[FloatArray, FloatArray]:
         first, second = (s.numpy() / self.count for s in self.sums[which])
-        return first, second - first[:, :, None] * first[:, None, :]
+        mean = first + self.origin[which][:, 0].double().numpy()
+        return mean, second - first[:, :, None] * first[:, None, :]
 
 
 def _filtered(x: Tensor, alpha: float, beta: float) -> Tensor:

@@ -46,7 +46,7 @@ def prepare(request: Request, progress: Callable[[str], None]) -> Request:
             help="give --calibration DATA.npz with samples like those the network will see, and their labels y",
         )
     with threadpool_limits(1):
-        widest = uniform(replace(request, bits=min(MOST_BITS, request.bits)), progress)
+        widest = uniform(replace(request, bits=MOST_BITS), progress)
         progress("observing what varies together")
         units = message_units(request.lowered, widest.choices)
         seen = traced_moments(widest.program, request.lowered, request.calibration, units)

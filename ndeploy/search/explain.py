@@ -66,7 +66,26 @@ def explain(context: Context, measurer: Measurer, asked: Problem, found: Found, 
         _costs(quantised, context),
         request.budget.given,
         "; ".join(f"{limit.name} {_share(limit.taken(best.weights), limit.most)} used" for limit in asked.limits),
+        _notes(context),
     )
+
+
+def _notes(context: Context) -> tuple[str, ...]:
+    """What the user should know of the labels."""
+    wanted, y = context.wanted, context.data.y
+    if wanted.decode == "none":
+        said = "the network gives no answers: what counts is how near its outputs come to the float network's"
+        return (said if y is None else f"{said}; the labels are not used",)
+    if y is None:
+        return ("the calibration data have no labels y: what counts is agreement with the float network",)
+    if wanted.decode == "ctc":
+        return ()
+    classes = wanted.logits.shape[-1]
+    beyond = int(((y < 0) | (y >= classes)).sum())
+    said = (
+        f"{beyond} of {y.size} labels of the calibration data are none of the {classes} classes, and no answer is right"
+    )
+    return (f"{said} there",) if beyond else ()
 
 
 def scale_kind(quantised: Quantised, context: Context, layer: Layer) -> str:

@@ -6,18 +6,15 @@ one thread while a program is built, so that roundings do not depend on how many
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-import numpy as np
-
 from ndeploy.data import Data
 from ndeploy.errors import RefusedError
-from ndeploy.ir.lowered import Lowered
 from ndeploy.quantizer import Quantised, Request
 from ndeploy.search.assignment import Assignment
+from ndeploy.search.fingerprint import fingerprint
 from ndeploy.search.journal import Journal
 from ndeploy.search.score import Reference, Score, score
 from ndeploy.search.workers import pool, threads
@@ -108,41 +105,3 @@ class Measurer:
             self.journal.put(key, asdict(value))
             self.progress(f"{stage}: {done} of {total}")
         return [self.known[assignment.key()] for assignment in assignments]
-
-
-def fingerprint(request: Request) -> str:
-    """What every measurement depends on, as a hash: weights, data, target, options and the toolchain."""
-    from ndeploy import __version__
-
-    told = hashlib.sha256()
-    data = request.calibration
-    said: Mapping[str, Any] = {
-        "version": __version__,
-        "numpy": np.__version__,
-        "target": request.target.name,
-        "bits": request.bits,
-        "activation_bits": request.activation_bits,
-        "threshold": request.threshold,
-        "input": sorted(request.input_settings.items()),
-        "steps": request.lowered.steps,
-        "schedule": [request.schedule.realisation, request.schedule.period, request.schedule.mode],
-        "observed": sorted(request.observed),
-        "scale": None if data is None else data.x_scale,
-    }
-    told.update(repr(said).encode())
-    _add_lowered(told, request.lowered)
-    if data is not None:
-        told.update(np.ascontiguousarray(data.x).tobytes())
-        told.update(b"" if data.y is None else data.y.tobytes())
-    return told.hexdigest()
-
-
-def _add_lowered(told: Any, lowered: Lowered) -> None:
-    for population in lowered.populations:
-        told.update(f"{population.name}{population.shape}{type(population.model).__name__}".encode())
-        for value in (population.bias, *population.biases.values(), *vars(population.model).values()):
-            if isinstance(value, np.ndarray):
-                told.update(np.ascontiguousarray(value).tobytes())
-    for p in lowered.projections:
-        told.update(f"{p.name}{p.source}{p.target}{p.lag}{p.port}{p.unit}".encode())
-        told.update(np.ascontiguousarray(p.synapses.weight).tobytes())

@@ -36,7 +36,7 @@ class Reference:
     """What programs are compared with. output: the float network's, (samples, steps, ...); logits: its answer, reduced
     over steps, (samples, positions, classes), or every tick's, (samples, steps, positions, classes); labels: int64, as
     the data hold them, or the float network's own predictions where `labelled` is False; None where the network gives
-    no answers. accuracy: the float network's, of whole sequences where the answer is one."""
+    no answers, whatever the data hold. accuracy: the float network's, of whole sequences where the answer is one."""
 
     output: FloatArray
     logits: FloatArray
@@ -73,8 +73,8 @@ def reference(network: Network, data: Data) -> Reference:
     return Reference(
         output,
         logits,
-        labels,
-        data.y is not None,
+        labels if own is not None else None,
+        data.y is not None and own is not None,
         _temperature(logits, labels, decode),
         accuracy,
         decode,

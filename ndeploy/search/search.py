@@ -61,7 +61,7 @@ def search(request: Request, build: Build, progress: Callable[[str], None]) -> Q
         quantised = built(context, found.assignment)
         progress("saying why")
         explanation = explain(context, measurer, asked, found, quantised)
-        notes = measurer.notes
+        notes = (*explanation.notes, *measurer.notes)
         measurer.journal.finish()
     return replace(quantised, explanation=replace(explanation, notes=notes))
 
@@ -110,7 +110,7 @@ def frontier(
             raise UsageError("ND205", "no budgets to draw", help="give --budgets 2,3,4")
         quantised = built(context, found.assignment)
         explanation = explain(context, measurer, asked, found, quantised)
-        notes = measurer.notes
+        notes = (*explanation.notes, *measurer.notes)
         measurer.journal.finish()
     return replace(quantised, explanation=replace(explanation, frontier=tuple(points), notes=notes))
 
