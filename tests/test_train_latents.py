@@ -7,8 +7,12 @@ from dataclasses import replace
 import graded_compile
 import numpy as np
 import pytest
+import small_artifact
 from graded_networks import oddities, thinker
+from synthetic_ctm import synthetic
 
+from ndeploy.train.finetune import RATE
+from ndeploy.train.rate import GRADED_RATE, default_rate
 from ndeploy.train.real_mantissas import real_mantissas
 
 
@@ -35,3 +39,9 @@ def test_projections_that_are_not_the_networks_are_left_out() -> None:
     first, *others = [p for p in program.projections if not p.unit]
     renamed = replace(program, projections=(replace(first, name="another"), *others))
     assert set(real_mantissas(asked.lowered, renamed)) == {p.name for p in others}
+
+
+def test_graded_programs_are_trained_more_slowly() -> None:
+    graded, spiking = synthetic(), small_artifact.PROGRAM
+    assert default_rate(graded) == GRADED_RATE
+    assert default_rate(spiking) == RATE > GRADED_RATE
