@@ -48,7 +48,10 @@ def largest_step(port: Port) -> FloatArray:
 
 def row_steps(port: Port, together: npt.NDArray[np.int64] | None = None) -> FloatArray:
     """(groups, rows): the step of every row that loses least; together: (groups, rows) labels of rows that need one
-    step in common. Rows without weights get 0."""
+    step in common. Rows without weights get 0.
+
+    With `mantissas` at that step no row, or set of rows with one step, loses more than to nearest at the largest step.
+    """
     widest = largest_step(port)
     if int(port.bits.min(initial=CLIPPED_BITS)) >= CLIPPED_BITS:
         return widest if together is None else _in_common(widest, together)
@@ -57,15 +60,19 @@ def row_steps(port: Port, together: npt.NDArray[np.int64] | None = None) -> Floa
     scaled = port.covariance * port.share[:, None] * port.share
     cost = metric(scaled)
     safe = np.where(widest > 0, widest, 1.0)
-    best, least = np.array(safe), np.full(safe.shape, np.inf)
+
+    def lost(weight: FloatArray, rounded: FloatArray, step: FloatArray) -> FloatArray:
+        error = mean_square(weight - rounded, cost.c) * step**2
+        return error if together is None else np.bincount(together.reshape(-1), error.reshape(-1))[together]
+
+    weight = port.weight / safe[..., None] / port.share
+    best, least = np.array(safe), lost(weight, np.clip(np.rint(weight), port.lowest, port.top), safe)
     for factor in LADDER:
         step = safe * factor
         weight = port.weight / step[..., None] / port.share
         rounded = by_column(weight, cost, port.top, port.lowest)
         rounded = refined(weight, rounded, cost.c, port.top, port.lowest)
-        error = mean_square(weight - rounded, cost.c) * step**2
-        if together is not None:
-            error = np.bincount(together.reshape(-1), error.reshape(-1))[together]
+        error = lost(weight, rounded, step)
         better = error < least
         best, least = np.where(better, step, best), np.where(better, error, least)
     return np.where(widest > 0, best, 0.0)
