@@ -7,9 +7,9 @@ from ndeploy.neurons import Gate, LayerNorm, Silu, Softmax, Synchrony
 from ndeploy.train.finetune import RATE
 
 GRADED_RATE = 0.003
-"""Of machines that think in ticks. Measured at 3 bits in 10 epochs: a rate of 0.01 flips mantissas faster than their
-gradients follow (parity's whole sequences fall from 91 to 57 % in the first epoch, digits from 97 to 12 %); 0.003 ends
-at 98 % of parity's, 0.0015 at 97 %."""
+"""Of machines that think in ticks. Measured at 3 bits, bounded, accuracies on the training data: 0.01 flips mantissas
+faster than their gradients follow (in the first epoch parity's whole sequences fall from 91 to 57 %, digits, on 256
+samples, from 97 to 12 %); ten epochs on parity end at 98.9 % with 0.003 and at 98.0 % with 0.0015."""
 
 
 def default_rate(program: Program) -> float:
