@@ -17,37 +17,17 @@ import torch
 from torch import Tensor
 
 from ndeploy.errors import UsageError
-from ndeploy.ir.program import Population, Product, Program, lag
+from ndeploy.ir.program import Population, Program, lag
 from ndeploy.neurons import Input
 from ndeploy.sim.schedule import Component, schedule
 from ndeploy.target import Target
 from ndeploy.train.bounds import message_top, product_bounds
 from ndeploy.train.latent import FloatArray, Latent
 from ndeploy.train.neuron import TrainableNeuron, trainable
-from ndeploy.train.straight import EXACT32, shift
-from ndeploy.train.synaptic import Passage, passages, weight_range
+from ndeploy.train.straight import EXACT32
+from ndeploy.train.synaptic import Passage, ProductPassage, passages, weight_range
 
 Messages = Mapping[str, npt.NDArray[Any] | Tensor]
-
-
-@dataclass(frozen=True, eq=False)
-class _ProductPassage:
-    """A product with its lag; bound and dtype as of `Passage`."""
-
-    product: Product
-    lag: int
-    bound: int | None
-    dtype: torch.dtype
-
-    def __call__(self, left: Tensor, right: Tensor) -> Tensor:
-        """(R, *shape) messages of both operands to what arrives, (R, n_out)."""
-        p = self.product
-        operands, result = p.subscripts.replace(" ", "").split("->")
-        first, second = operands.split(",")
-        a = left.to(self.dtype).reshape(-1, *p.left_view)
-        b = right.to(self.dtype).reshape(-1, *p.right_view)
-        sums = torch.einsum(f"...{first},...{second}->...{result}", a, b)
-        return shift(sums.reshape(len(a), -1), -p.exponent)
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,7 +64,7 @@ class ProgramNet(torch.nn.Module):
             j.name: torch.from_numpy(j.synapses.weight.astype(np.float32)) for j in program.projections if j.unit
         }
         self._passages: dict[tuple[str, str], list[Passage]] = {}
-        self._products: dict[tuple[str, str], list[_ProductPassage]] = {}
+        self._products: dict[tuple[str, str], list[ProductPassage]] = {}
         self._bounds: dict[tuple[str, str], int] = {}
         self._dtypes: dict[tuple[str, str], torch.dtype] = {}
         self._tops: dict[str, int | None] = {}
@@ -153,7 +133,7 @@ class ProgramNet(torch.nn.Module):
             p = planned.product
             sums, bound = product_bounds(p, self._tops[p.left], self._tops[p.right])
             dtype = torch.float32 if sums is not None and sums < EXACT32 else torch.float64
-            products.append(_ProductPassage(p, planned.lag, bound, dtype))
+            products.append(ProductPassage(p, planned.lag, bound, dtype))
         self._passages[key], self._products[key] = found, products
         parts = [x.bound for x in (*found, *products)]
         known = [b for b in parts if b is not None]
@@ -263,7 +243,7 @@ class ProgramNet(torch.nn.Module):
         samples, steps = messages.shape[:2]
         return passage(messages.flatten(0, 1), weights[passage.projection.name]).view(samples, steps, -1)
 
-    def _multiplied(self, passage: _ProductPassage, left: Tensor, right: Tensor) -> Tensor:
+    def _multiplied(self, passage: ProductPassage, left: Tensor, right: Tensor) -> Tensor:
         """(samples, steps or 1, n_out)."""
         if left.shape[1] != right.shape[1]:
             left, right = self._every(left), self._every(right)

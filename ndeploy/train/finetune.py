@@ -36,10 +36,10 @@ from ndeploy.train.parts import Parts, trained
 
 MARGIN = 0.05
 """Latents start at least this far inside the rounding cell of the program's mantissas."""
-RATE, TICK_RATE = 0.01, 0.003
-"""Default rates. Measured: a spiking transformer at 2 bits ends within a point of the same for 0.003 to 0.03; gradients
-of a recurrent network explode over 256 steps, it learns at 0.01 and diverges at 0.02 after ten epochs; a machine that
-thinks in ticks diverges at 0.01 and learns at 0.0015 to 0.005."""
+RATE = 0.01
+"""Default rate of spiking networks. Measured: a spiking transformer at 2 bits ends within a point of the same for 0.003
+to 0.03; gradients of a recurrent network explode over 256 steps, it learns at 0.01 and diverges at 0.02 after ten
+epochs. ndeploy/train/rate.py has that of machines that think in ticks."""
 
 
 @dataclass(frozen=True)
@@ -247,7 +247,9 @@ def rate_for(program: Program, tuning: Tuning) -> float:
     """The rate that is asked for, or the default for the program's kind."""
     if tuning.rate is not None:
         return tuning.rate
-    return TICK_RATE if program.outputs[0].decode in ("most-certain", "ctc") else RATE
+    from ndeploy.train.rate import default_rate
+
+    return default_rate(program)
 
 
 def _check(tuning: Tuning) -> None:

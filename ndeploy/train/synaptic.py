@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ndeploy.fixed import IntArray
-from ndeploy.ir.program import Projection
+from ndeploy.ir.program import Product, Projection
 from ndeploy.synapses import Conv, Dense, Synapses
 from ndeploy.train.straight import EXACT32, shift
 
@@ -128,6 +128,26 @@ class Passage:
         """(R, *source shape) messages to what arrives, (R, n_out)."""
         sums = self.operation(x.to(self.dtype).flatten(1), weight.to(self.dtype))
         return shift(sums, self.projection.exponent)
+
+
+@dataclass(frozen=True, eq=False)
+class ProductPassage:
+    """A product with its lag; bound and dtype as of `Passage`."""
+
+    product: Product
+    lag: int
+    bound: int | None
+    dtype: torch.dtype
+
+    def __call__(self, left: Tensor, right: Tensor) -> Tensor:
+        """(R, *shape) messages of both operands to what arrives, (R, n_out)."""
+        p = self.product
+        operands, result = p.subscripts.replace(" ", "").split("->")
+        first, second = operands.split(",")
+        a = left.to(self.dtype).reshape(-1, *p.left_view)
+        b = right.to(self.dtype).reshape(-1, *p.right_view)
+        sums = torch.einsum(f"...{first},...{second}->...{result}", a, b)
+        return shift(sums.reshape(len(a), -1), -p.exponent)
 
 
 def passages(projection: Projection, lags: dict[int, int], top: int | None) -> list[Passage]:
