@@ -115,6 +115,7 @@ class Request:
     network: Network | None = None
     histograms: Mapping[str, Histogram] = field(default_factory=dict)
     clip: str = "range"
+    variants: Mapping[str, Mapping[str, Moments]] = field(default_factory=dict)
     settings: Settings | None = None
 
 

@@ -44,16 +44,16 @@ def traced_moments(program: Program, lowered: Lowered, data: Data, units: Mappin
     sees is the message of the step before."""
     from ndeploy.sim import run
 
-    ports = {p.name: into for p in lowered.populations if (into := _alike(lowered, p))}
+    ports = {p.name: into for p in lowered.populations if (into := alike(lowered, p))}
     sources = {p.source for into in ports.values() for p in into}
     data = data.spread(SAMPLES)
     program = for_data(program, data.x)
     images = len(data) * program.steps
     sums = {
-        name: _Sum(into, thinning(into[0].synapses, images), *_memory(lowered.population(name)))
+        name: _Sum(into, thinning(into[0].synapses, images), *memory(lowered.population(name)))
         for name, into in ports.items()
     }
-    for part in _parts(data):
+    for part in parts(data):
         found = run(
             program,
             encode(program, part.x, part.x_scale),
@@ -69,12 +69,13 @@ def traced_moments(program: Program, lowered: Lowered, data: Data, units: Mappin
     return {name: one.moments() for name, one in sums.items()}
 
 
-def _parts(data: Data) -> Iterator[Data]:
+def parts(data: Data) -> Iterator[Data]:
+    """A few samples at a time: traces are wide."""
     for start in range(0, len(data), TOGETHER):
         yield data.slice(start, start + TOGETHER)
 
 
-def _alike(lowered: Lowered, population: RealPopulation) -> list[RealProjection]:
+def alike(lowered: Lowered, population: RealPopulation) -> list[RealProjection]:
     """Its weighted projections, where their rows can be laid side by side."""
     if isinstance(population.model, GRADED):
         return []
@@ -93,7 +94,7 @@ def _alike(lowered: Lowered, population: RealPopulation) -> list[RealProjection]
     return into if wide <= MAX_COLUMNS else []
 
 
-def _memory(population: RealPopulation) -> tuple[float, float]:
+def memory(population: RealPopulation) -> tuple[float, float]:
     """What the current and the membrane keep from one step to the next, on average over the neurons."""
     model = population.model
     if isinstance(model, DiscreteNeuron):
@@ -115,10 +116,10 @@ class _Sum:
         self.sums: dict[int, tuple[Tensor, Tensor]] = {}
 
     def add(self, values: Mapping[str, np.ndarray[Any, Any]]) -> None:
-        late = [_late(values[p.source], p.lag) for p in self.into]
-        self._add(0, late)
+        messages = [late(values[p.source], p.lag) for p in self.into]
+        self._add(0, messages)
         if self.slow:
-            self._add(1, [_filtered(x, self.alpha, self.beta) for x in late])
+            self._add(1, [filtered(x, self.alpha, self.beta) for x in messages])
 
     def _add(self, which: int, messages: list[Tensor]) -> None:
         x = torch.cat([self._seen(p, m) for p, m in zip(self.into, messages, strict=True)], dim=2)
@@ -146,7 +147,7 @@ class _Sum:
         return mean, second - first[:, :, None] * first[:, None, :]
 
 
-def _filtered(x: Tensor, alpha: float, beta: float) -> Tensor:
+def filtered(x: Tensor, alpha: float, beta: float) -> Tensor:
     """(samples, steps, *shape) as a current that keeps alpha and a membrane that keeps beta of a step hold it."""
     result, current, state = torch.empty_like(x), torch.zeros_like(x[:, 0]), torch.zeros_like(x[:, 0])
     for k in range(x.shape[1]):
@@ -156,7 +157,7 @@ def _filtered(x: Tensor, alpha: float, beta: float) -> Tensor:
     return result
 
 
-def _late(value: np.ndarray[Any, Any], lag: int) -> Tensor:
+def late(value: np.ndarray[Any, Any], lag: int) -> Tensor:
     """(samples, steps, *shape), moved by `lag` steps."""
     x = torch.from_numpy(np.ascontiguousarray(value))
     if not lag:

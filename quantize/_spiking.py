@@ -36,11 +36,15 @@ def _port(
     lowered, moments = request.lowered, request.moments[population.name]
     into = _projections(request, population.name)
     weight = side_by_side(into, [p.synapses.weight for p in into])
-    wide = [p.synapses.weight.size // (weight.shape[0] * weight.shape[1]) for p in into]
+    groups = weight.shape[0]
+    wide = [p.synapses.weight.size // (groups * weight.shape[1]) for p in into]
     # moments are those of real values: a step counts messages
     scale = np.concatenate(
-        [_by_column(p, units[p.source], lowered.population(p.source).shape, weight.shape[0]) for p in into], axis=1
+        [_by_column(p, units[p.source], lowered.population(p.source).shape, groups) for p in into], axis=1
     )
+    if len(moments.mean) != groups:  # every row has its own moments
+        scale = np.repeat(scale, weight.shape[1], axis=0)
+        weight = weight.reshape(-1, 1, weight.shape[2])
     return Port(
         weight * scale[:, None, :],
         moments.mean / scale,

@@ -13,6 +13,7 @@ from typing import Any
 
 from ndeploy.errors import UsageError
 from ndeploy.ir.lowered import GRADED
+from ndeploy.near_moments import near_moments
 from ndeploy.passes.message_units import message_units
 from ndeploy.quantizer import Quantised, Request
 from ndeploy.search.assignment import MOST_BITS, Assignment
@@ -29,10 +30,12 @@ def build(request: Request, assignment: Assignment, memo: dict[Any, Any]) -> Qua
     if assignment.rounding == "plain":  # what uniform is given: moments of graded ports only
         spiking = {p.name for p in request.lowered.populations if not isinstance(p.model, GRADED)}
         moments = {key: found for key, found in moments.items() if key not in spiking}
+    moments = {**moments, **request.variants.get(assignment.rounding, {})}
     asked = replace(
         request, moments=moments, bits_of=assignment.weights, payload_of={**request.payload_of, **assignment.messages}
     )
-    return uniform(asked, _silent, memo)
+    # what is kept of other moments' roundings is another memory
+    return uniform(asked, _silent, memo.setdefault(assignment.rounding, {}))
 
 
 def prepare(request: Request, progress: Callable[[str], None]) -> Request:
@@ -50,7 +53,8 @@ def prepare(request: Request, progress: Callable[[str], None]) -> Request:
         progress("observing what varies together")
         units = message_units(request.lowered, widest.choices)
         seen = traced_moments(widest.program, request.lowered, request.calibration, units)
-    return replace(request, moments={**request.moments, **seen})
+        near = near_moments(widest.program, request.lowered, request.calibration, units)
+    return replace(request, moments={**request.moments, **seen}, variants=near)
 
 
 def quantize(request: Request, progress: Callable[[str], None]) -> Quantised:

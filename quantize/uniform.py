@@ -170,7 +170,10 @@ def choose_unit(
     if population.name in request.moments:  # the step is chosen: the threshold is a whole number of finer units
         fine = 2.0 ** fine_exponent(request, population, smallest)
         return np.asarray(
-            np.divide(level, np.rint(level / smallest * fine), out=smallest / fine, where=level > 0) * fine
+            np.divide(
+                level, np.maximum(np.rint(level / smallest * fine), 1), out=np.array(smallest / fine), where=level > 0
+            )
+            * fine
         )
     k = np.floor(level / smallest * (1 + 1e-12))
     tied = np.divide(level, k, out=np.array(smallest, dtype=np.float64), where=k >= 1)

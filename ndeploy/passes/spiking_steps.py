@@ -16,6 +16,9 @@ from ndeploy.passes.rounding import by_column, mean_square, metric, refined, rou
 
 LADDER = tuple(2.0 ** (-i / 6) for i in range(13))
 """Steps tried, as a share of the one that holds the largest weight."""
+FINE_LADDER = (1.0, *(2.0 ** (i / 16) for i in (*range(-1, -33, -1), 1, 2, 3, 4)))
+"""Those of ports with at most `SMALL` weights, which take no time: some coarser ones lie better too."""
+SMALL = 1 << 13
 CLIPPED_BITS = 6
 """Widths from which nothing is clipped."""
 
@@ -67,7 +70,7 @@ def row_steps(port: Port, together: npt.NDArray[np.int64] | None = None) -> Floa
 
     weight = port.weight / safe[..., None] / port.share
     best, least = np.array(safe), lost(weight, np.clip(np.rint(weight), port.lowest, port.top), safe)
-    for factor in LADDER:
+    for factor in FINE_LADDER if port.weight.size <= SMALL else LADDER:
         step = safe * factor
         weight = port.weight / step[..., None] / port.share
         rounded = by_column(weight, cost, port.top, port.lowest)

@@ -23,7 +23,8 @@ class Layer:
 @dataclass(frozen=True)
 class Assignment:
     """weights: bits by projection; messages: payload bits by graded population, where not the default. rounding:
-    "together", or "plain" for what the method uniform does."""
+    "together", or "plain" for what the method uniform does, or a name of
+    `Request.variants`."""
 
     weights: Mapping[str, int]
     messages: Mapping[str, int] = field(default_factory=dict)

@@ -52,7 +52,7 @@ def explain(context: Context, measurer: Measurer, asked: Problem, found: Found, 
     program = quantised.program
     data = context.data.spread(COUNTED)
     return Explanation(
-        "bit-budget" if best.rounding == "together" else "uniform",
+        "uniform" if best.rounding == "plain" else "bit-budget",
         tuple(layers),
         signal_reasons(program, request.lowered, request.target, data),
         (),

@@ -234,9 +234,18 @@ def _first(
     names = [limit.name for limit in asked.limits]
     limits = [limit.most for limit in asked.limits]
     chosen = allocate(asked.items(_losses(asked, base, alone), asked.limits), limits, names)
-    candidates = [Assignment(chosen, kept), *_uniform(asked, kept)]
+    alike = _uniform(asked, kept)
+    candidates = [
+        replace(x, rounding=how) for x in (Assignment(chosen, kept), *alike[:1]) for how in _roundings(measurer)
+    ]
+    candidates += alike[1:]
     scores = measurer(candidates, "allocations")
     return min(zip(candidates, scores, strict=True), key=lambda pair: (pair[1].loss, pair[0].key()))
+
+
+def _roundings(measurer: Measurer) -> tuple[str, ...]:
+    """The moments that weights may be rounded by."""
+    return ("together", *measurer.context.request.variants)
 
 
 def _uniform(asked: Problem, messages: Mapping[str, int]) -> list[Assignment]:
@@ -259,7 +268,7 @@ def _refined(
     """Rounds of neighbours until nothing gets better."""
     best, least = start
     for round_ in range(ROUNDS):
-        together = replace(best, rounding="together")
+        together = replace(best, rounding="together") if best.rounding == "plain" else best
         around = _around(asked, together)
         moves = [(name, bits) for name, near in around.items() for bits in near]
         scores = measurer([_with(together, name, bits) for name, bits in moves], f"refining, round {round_ + 1}")
@@ -267,6 +276,7 @@ def _refined(
         for (name, bits), found in zip(moves, scores, strict=True):
             changes[name][bits] = found.loss - least.loss
         proposals = [_with(together, n, b) for n, b in moves] + _proposals(asked, together, changes)
+        proposals += [replace(best, rounding=how) for how in _roundings(measurer)]
         proposals = [x for x in proposals if asked.within(x.weights)]
         judged = measurer(proposals, f"exchanging, round {round_ + 1}")
         better = min(zip(proposals, judged, strict=True), key=lambda pair: (pair[1].loss, pair[0].key()), default=None)
