@@ -43,7 +43,8 @@ def tuned(
     """
     from ndeploy.graph.reference import run
     from ndeploy.search.score import is_sequence
-    from ndeploy.train.finetune import RATE, Tuning, finetune
+    from ndeploy.train.finetune import Tuning, finetune
+    from ndeploy.train.rate import default_rate
     from ndeploy.train.real_mantissas import real_mantissas
 
     if training.epochs < 1:
@@ -58,7 +59,7 @@ def tuned(
         Tuning(
             training.epochs,
             seed=training.seed,
-            rate=RATE if training.rate is None else training.rate,
+            rate=default_rate(quantised.program) if training.rate is None else training.rate,
             journal=training.journal,
         ),
         real_mantissas(lowered, quantised.program),
