@@ -23,6 +23,7 @@ from ndeploy.ir.lowered import (
     Lowered,
     Normed,
     RealPopulation,
+    RealProjection,
     Registered,
     Softmaxed,
     Synchronised,
@@ -37,6 +38,8 @@ MAX_SHIFT = 40
 ONE = 1 << FRACTION_BITS
 ALIGNED_ROOM = 1.0 + 2.0**-12
 """What the largest sum may gain by being rounded to a bias and a multiplier."""
+NARROW_BITS, NARROW_ROOM = 6, 1.625
+"""The same where weights of fewer bits end: rounding them alone makes sums grow (`second_order.GROWTH`)."""
 PRODUCT_BITS = 8
 """What must be left of a product of two messages when room is made for its sum over the ticks."""
 
@@ -86,7 +89,8 @@ def neuron(lowered: Lowered, choices: Choices, population: RealPopulation) -> tu
     elif isinstance(model, Gated):
         made = _gate(choices, population, coding)
     elif isinstance(model, Normed):
-        made = _norm(choices, population, model, coding)
+        narrow = any(choices.bits.get(p.name, NARROW_BITS) < NARROW_BITS for p in _weighed(lowered, population))
+        made = _norm(choices, population, model, coding, NARROW_ROOM if narrow else ALIGNED_ROOM)
     elif isinstance(model, Softmaxed):
         value, shift = _argument(population.name, _unit(choices, population) * math.log2(math.e))
         made = Softmax(coding.bits, model.view, value, shift)
@@ -142,10 +146,16 @@ def _gate(choices: Choices, population: RealPopulation, coding: Coding) -> Neuro
     )
 
 
-def _norm(choices: Choices, population: RealPopulation, model: Normed, coding: Coding) -> Neuron:
+def _weighed(lowered: Lowered, population: RealPopulation) -> list[RealProjection]:
+    """Projections into the population, and those behind sums of weighed changes."""
+    into = lowered.into(population.name)
+    return [*into, *(x for p in into if p.unit for x in lowered.into(p.source))]
+
+
+def _norm(choices: Choices, population: RealPopulation, model: Normed, coding: Coding, room: float) -> Neuron:
     unit = _unit(choices, population)
     # sums stay below REACH units, so the largest unit of a group decides what an aligned one is worth
-    aligned = float(unit.max()) * REACH / (1 << ALIGNED_BITS) * ALIGNED_ROOM
+    aligned = float(unit.max()) * REACH / (1 << ALIGNED_BITS) * room
     # sums that are tiny beside epsilon need no finer unit: epsilon itself takes 40 bits at most
     aligned = max(aligned, math.sqrt(model.epsilon) * 2.0**-19)
     value, shift = multiplier(population.name, unit / aligned)

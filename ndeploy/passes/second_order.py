@@ -97,13 +97,15 @@ def _port(
         [np.full(w.shape[-1], _largest(lowered, choices, p)) for p, w in zip(into, real, strict=True)]
     )
     # the unit was chosen for the weights as they are: a row whose sum could now outgrow its state stays at nearest
-    reach = np.abs(rounded) @ largest
     beside = beside + _bias_reach(choices, population, key, rows)
-    wide = (reach > GROWTH * (np.abs(weight) @ largest)) & (reach + beside / stretch > GROWTH * REACH)
+    mean = (moments.mean * steps)[:, :, None]
+    error = ((weight - rounded * stretch[:, :, None]) @ mean)[:, :, 0]
+    before = np.abs(weight) @ largest + beside
+    after = np.abs(rounded) @ largest + (beside + np.abs(error)) / stretch
+    wide = (after > GROWTH * before) & (after > GROWTH * REACH)
     rounded = np.where(wide[..., None], np.clip(np.rint(weight), -limit, limit), rounded)
     stretch = np.where(wide, 1.0, stretch)
-    lost = weight - rounded * stretch[:, :, None]
-    error = (lost @ (moments.mean * steps)[:, :, None])[:, :, 0]
+    error = ((weight - rounded * stretch[:, :, None]) @ mean)[:, :, 0]
     mantissas: dict[str, npt.NDArray[np.int16]] = {}
     first = 0
     for p, w in zip(into, real, strict=True):
