@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -54,6 +54,12 @@ def _port(
     )
 
 
+def channels_first(population: RealPopulation, into: Iterable[RealProjection]) -> bool:
+    """Whether the channels of convolutions that end there are the population's first axis: not behind a flattening,
+    where one unit for all of it serves."""
+    return all(p.synapses.weight.shape[0] == population.shape[0] for p in into if isinstance(p.synapses, RealConv))
+
+
 def _by_column(p: RealProjection, unit: Any, shape: tuple[int, ...], groups: int) -> FloatArray:
     """(groups, columns): the real value of one message."""
     wide = math.prod(p.synapses.weight.shape[1:])
@@ -83,12 +89,14 @@ def searched_steps(
     if key not in memo:
         port = _port(request, population, units, bits, own)
         model = population.model
-        common = not many or isinstance(model, Accumulate | Join)
+        common = not many or isinstance(model, Accumulate | Join) or not channels_first(population, into)
         common = common or (isinstance(model, DiscreteNeuron) and not model.spiking)
         label: npt.NDArray[np.int64] | None = np.zeros(port.weight.shape[:2], dtype=np.int64) if common else None
         memo[key] = row_steps(port, label).reshape(-1)
     step = memo[key]
     step = np.where(step > 0, step, step.max() or 1.0)
+    if not channels_first(population, into):
+        return np.asarray(step.max())
     if isinstance(into[0].synapses, RealConv):
         return np.asarray(step.reshape(population.shape[0], *(1,) * (len(population.shape) - 1)))
     return np.asarray(step.reshape(population.shape))

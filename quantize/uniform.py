@@ -43,7 +43,7 @@ from ndeploy.quantizer import Choices, Quantised, Request
 
 from ._given import Given, Taking
 from ._settling import LARGEST_EXPONENT, LOWEST_EXPONENT, settle
-from ._spiking import Memo, rounded_spiking, searched_steps
+from ._spiking import Memo, channels_first, rounded_spiking, searched_steps
 
 NAME = "uniform"
 PASSES = 6
@@ -70,6 +70,16 @@ def smallest_units(
     size = int(np.prod(shape))
     into = lowered.into(population.name)
     by_channel = any(isinstance(p.synapses, RealConv) for p in into)
+    if by_channel and not channels_first(population, into):
+        largest = [
+            (np.abs(p.synapses.weight) * columns(p.synapses, units[p.source], lowered.population(p.source).shape)).max(
+                initial=0.0
+            )
+            / 2.0 ** own_exponents(lowered, population, units, bits).get(p.name, 0)
+            / top(bits.get(p.name, 8), True)
+            for p in into
+        ]
+        return np.asarray(max(largest) or 1.0)
     channels = shape[0]
     result = np.zeros(channels if by_channel else size)
     own = own_exponents(lowered, population, units, bits)

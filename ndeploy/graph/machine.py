@@ -123,8 +123,9 @@ class _Batch:
             else:
                 self.entered[name].append(self._arriving(name))
         for name, reach in self.plan.history.items():
-            if reach:
-                self.past[name] = [self.now[name], *self.past[name][: reach - 1]]
+            if reach:  # what is the same at every step was computed at the first one only
+                latest = self.now[name] if name in self.now else self.past[name][0]
+                self.past[name] = [latest, *self.past[name][: reach - 1]]
 
     def _forget(self, name: str) -> None:
         """Let go of what nothing reads once the carrier has been computed: backbones are wide and deep."""

@@ -54,6 +54,9 @@ def contributions(lowered: Lowered, name: str, units: Mapping[str, Any]) -> list
 
 def _join_unit(lowered: Lowered, name: str, units: Mapping[str, Any]) -> float:
     values = contributions(lowered, name, units)
+    if not values:  # only what is delayed enters: what is known of that, else a unit for the time being
+        late = [p for p in lowered.into(name) if p.unit and p.source in units]
+        values = [float(np.abs(p.synapses.weight).max()) * float(np.max(units[p.source])) for p in late] or [1.0]
     smallest = min(values)
     for value in values:
         if abs(value / smallest - round(value / smallest)) > 1e-9:
