@@ -68,19 +68,24 @@ def test_convolutions_behind_which_places_are_flattened(name):
 
 
 def test_a_join_of_nothing_but_delayed_values():
-    """A delay enters a scale of its own and one behind it; only what is late enters their sums."""
+    """A residual join of one delayed value by two ways: nothing of the same step enters it."""
     nodes: dict[str, net.Node] = {
         "x": net.Input((3,)),
         "d": net.Delay(np.array([1.0, 2.0, 2.0])),
-        "s": net.Scale(np.array([0.5, -1.0, 2.0])),
+        "f": net.Flatten((3,)),
+        "s": net.Scale(np.ones(3)),
         "a": net.Output((3,)),
         "b": net.Output((3,)),
     }
-    edges = (("x", "d"), ("d", "a"), ("d", "s"), ("s", "b"))
-    network = net.Network("late", nodes, (*edges, ("x", "s")), HALF, steps=nets.STEPS, decode="none")
+    edges = (("x", "d"), ("d", "a"), ("d", "f"), ("f", "s"), ("d", "s"), ("s", "b"))
+    network = net.Network("late", nodes, edges, HALF, steps=nets.STEPS, decode="none")
     data = nets.samples(network, 6, labelled=False)
+    wanted = reference.run(network, data.x).outputs
     for _, made in both(network, data):
-        assert sim.run(made.program, encode(made.program, data.x)).outputs
+        found = sim.run(made.program, encode(made.program, data.x)).outputs
+        for port, output in zip(made.program.outputs, wanted.values(), strict=True):
+            real = found[port.population] * np.asarray(made.program.population(port.population).scale)
+            np.testing.assert_allclose(real, np.cumsum(output, axis=1), atol=0.05)
 
 
 def test_synaptic_delays_of_what_is_the_same_at_every_step():
