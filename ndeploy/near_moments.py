@@ -26,8 +26,8 @@ from ndeploy.neurons import CubaLif
 from ndeploy.traced_moments import alike, filtered, late, memory, parts
 
 SAMPLES = 512
-MOST = 1 << 22
-"""Numbers that the covariances of one population may have."""
+MOST = 1 << 18
+"""Numbers that the covariances of one population may have, less one: larger layers take minutes."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ def near_moments(
         if not isinstance(population.neuron, CubaLif):
             continue
         into = alike(lowered, lowered.population(population.name))
-        if into and _rows(into) * _columns(into) ** 2 <= MOST:
+        if into and _rows(into) * _columns(into) ** 2 < MOST:
             for name, style in STYLES.items():
                 own = memory(lowered.population(population.name))
                 sums[name, population.name] = _Sum(into, population, thinning(into[0].synapses, images), own, style)
@@ -100,6 +100,7 @@ class _Sum:
         self.threshold = np.maximum(np.broadcast_to(threshold, population.shape), 1.0)
         self.rows = _rows(into)
         size = _columns(into)
+        self.origin: dict[int, Tensor] = {}
         self.total = torch.zeros(self.rows, dtype=torch.float64)
         self.plain = torch.zeros(2, dtype=torch.float64)
         self.first = torch.zeros(2, self.rows, size, dtype=torch.float64)
@@ -117,6 +118,8 @@ class _Sum:
         for which, held in enumerate((messages, [filtered(x, *self.memory) for x in messages])):
             x = torch.cat([self._seen(p, m) for p, m in zip(self.into, held, strict=True)], dim=2).double()
             self.plain[which] += x.sum()
+            # counted from the first observation: what never varies has no covariance, not rounding noise
+            x = x - self.origin.setdefault(which, x[:, :1])
             per_group = self.rows // len(x)
             for row in range(self.rows):
                 own = x[row // per_group]
@@ -135,6 +138,8 @@ class _Sum:
         mixed = covariance[0] * (1 - share) / size[0][:, None, None] + covariance[1] * share / size[1][:, None, None]
         # what a bias makes up for: the filtered mean, brought to the size of a single step
         gain = float(self.plain[1] / self.plain[0]) if float(self.plain[0]) else 1.0
+        start = np.stack([np.repeat(self.origin[i][:, 0].numpy(), self.rows // len(self.origin[i]), 0) for i in (0, 1)])
+        first = first + start
         mean: FloatArray = first[1] / gain if gain else first[0]
         return Moments(tuple(p.name for p in self.into), mean, mixed)
 

@@ -85,6 +85,16 @@ class Choices:
     bias: Mapping[str, FloatArray] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Room:
+    """What a population gave up so that its states fit: its weights' step times `factor`, the shift of its input to its
+    state (None: as it would be), and by how many powers of two the unit of its input is coarser."""
+
+    factor: float = 1.0
+    shift: int | None = None
+    coarser: int = 0
+
+
 @dataclass(frozen=True, eq=False)
 class Request:
     """bits: weight bits asked for. name: the program's. input_settings: input_bits / input_scale / input_signed from
@@ -116,17 +126,20 @@ class Request:
     histograms: Mapping[str, Histogram] = field(default_factory=dict)
     clip: str = "range"
     variants: Mapping[str, Mapping[str, Moments]] = field(default_factory=dict)
+    rooms: Mapping[int, Mapping[str, Room]] = field(default_factory=dict)
     settings: Settings | None = None
 
 
 @dataclass(frozen=True, eq=False)
 class Quantised:
-    """The program, how its numbers were chosen, warnings, and why (None where nothing was searched for)."""
+    """The program, how its numbers were chosen, warnings, why (None where nothing was searched for), and what
+    populations gave up so that their states fit."""
 
     program: Program
     choices: Choices
     diagnostics: tuple[Diagnostic, ...] = ()
     explanation: Explanation | None = None
+    rooms: Mapping[str, Room] = field(default_factory=dict)
 
 
 Method = Callable[[Request, Callable[[str], None]], Quantised]

@@ -22,7 +22,7 @@ from ndeploy.passes.fields import fit_fields
 from ndeploy.passes.integerise import INPUT_MAX, integerise
 from ndeploy.passes.margin import with_margin
 from ndeploy.passes.ranges import Range, input_ranges
-from ndeploy.quantizer import Choices, Quantised, Request
+from ndeploy.quantizer import Choices, Quantised, Request, Room
 
 CALIBRATION_SAMPLES = 64
 ROUNDS = 40
@@ -39,6 +39,9 @@ shift of its input to its state, and by how many powers of two the unit of its i
 def settle(request: Request, progress: Callable[[str], None], choose: Choose) -> Quantised:
     """The program of the finest choices that leave room for its states.
 
+    Where `request.rooms` knows every population, the program is not run to see whether that is enough: for the many
+    programs of a search, whose scores count overflows anyway.
+
     Raises RefusedError ND302 (ranges that calibration data exceed however coarse the weights) and what `choose` and
     `integerise` raise.
     """
@@ -46,19 +49,29 @@ def settle(request: Request, progress: Callable[[str], None], choose: Choose) ->
     shifts: dict[str, int] = {}
     coarser: dict[str, int] = {}
     sample = None if request.calibration is None else request.calibration.spread(CALIBRATION_SAMPLES)
+    found_before = _rooms(request)
+    known = bool(found_before) and None not in found_before.values()
+    for name, room in found_before.items():
+        if room is not None:
+            factors |= {name: room.factor} if room.factor != 1.0 else {}
+            shifts |= {} if room.shift is None else {name: room.shift}
+            coarser |= {name: room.coarser} if room.coarser else {}
     for round_ in range(ROUNDS):
         choices = choose(factors, shifts, coarser)
         program = fit_fields(integerise(request.lowered, request.schedule, choices, request.name), request.target)
         ranges = input_ranges(program)
         worse, new_shifts = _exceeded(request, program, ranges, sample is not None)
         spiking = any(isinstance(p.neuron, CubaLif | CubaLi) for p in program.populations)
-        if not worse and not new_shifts and sample is not None and spiking:
+        if not worse and not new_shifts and sample is not None and spiking and not known:
             progress(f"calibrating, round {round_ + 1}")
             found = _overflows(with_margin(program, ranges), sample)
             # graded messages are clipped by design, and their sums are proved to fit
             worse = {name: 2.0 for name in found if not isinstance(request.lowered.population(name).model, GRADED)}
         if not worse and not new_shifts:
-            return Quantised(program, choices, _unproved(program, ranges))
+            rooms = {
+                name: Room(factors.get(name, 1.0), shifts.get(name), coarser.get(name, 0)) for name in _widths(request)
+            }
+            return Quantised(program, choices, _unproved(program, ranges), rooms=rooms)
         shifts |= new_shifts
         for name, factor in worse.items():
             whole = max(1, int(np.ceil(np.log2(factor))))
@@ -75,6 +88,27 @@ def settle(request: Request, progress: Callable[[str], None], choose: Choose) ->
         f"population '{next(iter(worse))}' overflows on calibration data at every weight scale tried",
         help="check its threshold and the range of the calibration data",
     )
+
+
+def _widths(request: Request) -> dict[str, tuple[int, ...]]:
+    """By population with weights that are chosen, their widths."""
+    found: dict[str, tuple[int, ...]] = {}
+    for p in request.lowered.projections:
+        if not p.unit and p.integer is None:
+            found[p.target] = (*found.get(p.target, ()), request.bits_of.get(p.name, request.bits))
+    return found
+
+
+def _rooms(request: Request) -> dict[str, Room | None]:
+    """What a search has found for each population at its widths, or the next wider ones; None where nothing."""
+    if not request.rooms:
+        return {}
+    found: dict[str, Room | None] = {}
+    for name, widths in _widths(request).items():
+        known = [bits for bits in sorted(request.rooms) if bits >= max(widths)]
+        # of several projections with different widths, which one decides is not known beforehand
+        found[name] = request.rooms[known[0]].get(name) if known and len(set(widths)) == 1 else None
+    return found
 
 
 def _exceeded(

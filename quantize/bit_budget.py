@@ -11,17 +11,18 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from ndeploy.errors import UsageError
+from ndeploy.errors import RefusedError, UsageError
 from ndeploy.ir.lowered import GRADED
 from ndeploy.near_moments import near_moments
 from ndeploy.passes.message_units import message_units
-from ndeploy.quantizer import Quantised, Request
+from ndeploy.quantizer import Quantised, Request, Room
 from ndeploy.search.assignment import MOST_BITS, Assignment
 from ndeploy.traced_moments import traced_moments
 
 from .uniform import quantize as uniform
 
 NAME = "bit-budget"
+ROOM_WIDTHS = (2, 3, 4, 6, 8)
 
 
 def build(request: Request, assignment: Assignment, memo: dict[Any, Any]) -> Quantised:
@@ -30,6 +31,7 @@ def build(request: Request, assignment: Assignment, memo: dict[Any, Any]) -> Qua
     if assignment.rounding == "plain":  # what uniform is given: moments of graded ports only
         spiking = {p.name for p in request.lowered.populations if not isinstance(p.model, GRADED)}
         moments = {key: found for key, found in moments.items() if key not in spiking}
+        request = replace(request, rooms={})
     moments = {**moments, **request.variants.get(assignment.rounding, {})}
     asked = replace(
         request, moments=moments, bits_of=assignment.weights, payload_of={**request.payload_of, **assignment.messages}
@@ -54,7 +56,24 @@ def prepare(request: Request, progress: Callable[[str], None]) -> Request:
         units = message_units(request.lowered, widest.choices)
         seen = traced_moments(widest.program, request.lowered, request.calibration, units)
         near = near_moments(widest.program, request.lowered, request.calibration, units)
-    return replace(request, moments={**request.moments, **seen}, variants=near)
+        prepared = replace(request, moments={**request.moments, **seen}, variants=near)
+        return replace(prepared, rooms=_rooms(prepared, progress))
+
+
+def _rooms(request: Request, progress: Callable[[str], None]) -> dict[int, dict[str, Room]]:
+    """What populations give up so that their states fit, at a few uniform widths: it hardly depends on the others."""
+    names = [p.name for p in request.lowered.projections if not p.unit and p.integer is None]
+    if all(isinstance(p.model, GRADED) for p in request.lowered.populations if request.lowered.into(p.name)):
+        return {}  # sums of graded messages are proved to fit
+    found = {}
+    for bits in ROOM_WIDTHS:
+        progress(f"room for states at {bits} bits")
+        try:
+            made = uniform(replace(request, bits_of=dict.fromkeys(names, bits)), _silent)
+        except RefusedError:
+            continue
+        found[bits] = dict(made.rooms)
+    return found
 
 
 def quantize(request: Request, progress: Callable[[str], None]) -> Quantised:

@@ -7,7 +7,7 @@ one thread while a program is built, so that roundings do not depend on how many
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from ndeploy.data import Data
@@ -37,12 +37,13 @@ class Context:
     memo: dict[Any, Any] = field(default_factory=dict)
 
 
-def built(context: Context, assignment: Assignment) -> Quantised:
-    """The program of an assignment, the same on any number of cores."""
+def built(context: Context, assignment: Assignment, final: bool = False) -> Quantised:
+    """The program of an assignment, the same on any number of cores; `final` makes sure of the room for its states."""
     from threadpoolctl import threadpool_limits
 
+    request = replace(context.request, rooms={}) if final else context.request
     with threadpool_limits(1):
-        return context.build(context.request, assignment, context.memo)
+        return context.build(request, assignment, context.memo)
 
 
 def measure(context: Context, assignment: Assignment) -> Score:

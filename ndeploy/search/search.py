@@ -17,7 +17,6 @@ import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 
-from ndeploy.budget import infeasible
 from ndeploy.data import Data
 from ndeploy.errors import RefusedError, UsageError
 from ndeploy.quantizer import Quantised, Request
@@ -25,8 +24,9 @@ from ndeploy.search.allocation import allocate, monotone
 from ndeploy.search.assignment import MOST_BITS, Assignment, mean_bits
 from ndeploy.search.explain import explain
 from ndeploy.search.explanation import Point
-from ndeploy.search.limits import Limit, Problem, packed_bytes, problem
+from ndeploy.search.limits import Problem, packed_bytes, problem
 from ndeploy.search.measure import REFUSED, Build, Context, Measurer, built
+from ndeploy.search.narrowest import narrowest
 from ndeploy.search.score import Score, reference, score
 
 SAMPLES = 512
@@ -36,8 +36,6 @@ PROBED = (2, 3, 4)
 ROUNDS = 4
 EXCHANGES = 8
 """Exchanges of a bit between two layers that a round tries, the most promising first."""
-HALVINGS = 7
-"""Steps of the bisection for the narrowest allocation that keeps an accuracy."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +56,7 @@ def search(request: Request, build: Build, progress: Callable[[str], None]) -> Q
     context = context_of(request, build)
     with Measurer(context, progress) as measurer:
         found, asked = _search(context, measurer, progress)
-        quantised = built(context, found.assignment)
+        quantised = built(context, found.assignment, final=True)
         progress("saying why")
         explanation = explain(context, measurer, asked, found, quantised)
         notes = (*explanation.notes, *measurer.notes)
@@ -108,7 +106,7 @@ def frontier(
                 points.append(_point(context, plain, got, "uniform", evaluate, wanted))
         if found is None:
             raise UsageError("ND205", "no budgets to draw", help="give --budgets 2,3,4")
-        quantised = built(context, found.assignment)
+        quantised = built(context, found.assignment, final=True)
         explanation = explain(context, measurer, asked, found, quantised)
         notes = (*explanation.notes, *measurer.notes)
         measurer.journal.finish()
@@ -125,7 +123,7 @@ def _point(
 ) -> Point:
     from ndeploy.search.score import Reference
 
-    program = built(context, assignment).program
+    program = built(context, assignment, final=True).program
     accuracy = None
     if evaluate is not None and isinstance(wanted, Reference):
         accuracy = score(program, evaluate, wanted).accuracy
@@ -149,17 +147,23 @@ def _search(context: Context, measurer: Measurer, progress: Callable[[str], None
         widest = replace(widest, messages=_payloads(context, measurer, widest, progress))
     base, alone = _alone(measurer, asked, widest)
     if budget.accuracy_points is not None:
-        return _narrowest(context, measurer, asked, widest, base, alone, progress), asked
+        best = narrowest(context, measurer, asked, _losses(asked, base, alone), (widest, base))
+        return Found(*best, alone, base), asked
+    tight = asked
     while True:
-        start = _first(asked, base, alone, measurer, widest.messages)
-        found = _refined(context, measurer, asked, start, base, alone)
+        start = _first(tight, base, alone, measurer, widest.messages, asked)
+        found = _refined(context, measurer, tight, start, base, alone)
         over = _over_memory(context, found.assignment)
         if over <= 0:
             return found, asked
         # widths that differ within a population may cut it into more boxes than the sum of its parts says
-        limits = tuple(replace(x, most=x.most - 8.0 * over - 8.0) if x.quantity == "bytes" else x for x in asked.limits)
-        asked = replace(asked, limits=limits)
-        asked.require_feasible()
+        limits = tuple(replace(x, most=x.most - 8.0 * over - 8.0) if x.quantity == "bytes" else x for x in tight.limits)
+        tight = replace(tight, limits=limits)
+        if not tight.within({x.name: min(tight.options[x.name]) for x in tight.layers}):
+            # of widths that are all alike the sum is exact, and the narrowest keep to the budget
+            alike = _uniform(asked, widest.messages)
+            best = min(zip(alike, measurer(alike, "allocations"), strict=True), key=lambda x: (x[1].loss, x[0].key()))
+            return Found(*best, alone, base), asked
 
 
 def _widest(context: Context) -> tuple[Assignment, Problem]:
@@ -228,13 +232,15 @@ def _first(
     alone: Mapping[str, Mapping[int, Score]],
     measurer: Measurer,
     messages: Mapping[str, int] | None = None,
+    whole: Problem | None = None,
 ) -> tuple[Assignment, Score]:
-    """The best of the allocation and the uniform widths within the budget."""
+    """The best of the allocation and the uniform widths within the budget. whole: the budget as asked, which uniform
+    widths keep to, where the allocation is given less."""
     kept = dict(messages or {})
     names = [limit.name for limit in asked.limits]
     limits = [limit.most for limit in asked.limits]
     chosen = allocate(asked.items(_losses(asked, base, alone), asked.limits), limits, names)
-    alike = _uniform(asked, kept)
+    alike = _uniform(asked if whole is None else whole, kept)
     candidates = [
         replace(x, rounding=how) for x in (Assignment(chosen, kept), *alike[:1]) for how in _roundings(measurer)
     ]
@@ -314,83 +320,3 @@ def _proposals(asked: Problem, best: Assignment, changes: Mapping[str, Mapping[i
                     exchanges.append((own[less] + other[more], replace(best, weights=weights)))
     exchanges.sort(key=lambda pair: (pair[0], pair[1].key()))
     return found + [assignment for _, assignment in exchanges[:EXCHANGES]]
-
-
-def _narrowest(
-    context: Context,
-    measurer: Measurer,
-    asked: Problem,
-    widest: Assignment,
-    base: Score,
-    alone: Mapping[str, Mapping[int, Score]],
-    progress: Callable[[str], None],
-) -> Found:
-    """The assignment of least memory that loses no more accuracy than allowed."""
-    points = context.request.budget.accuracy_points
-    real = context.wanted.accuracy
-    if points is None or real is None or base.accuracy is None:
-        raise UsageError(
-            "ND308",
-            "an accuracy budget compares answers, and this network gives none",
-            help="give --bit-budget or --memory-budget",
-        )
-    least = real - points / 100.0 - 1e-12
-    if base.accuracy < least:
-        raise infeasible(
-            "accuracy budget",
-            points,
-            max(0.0, 100.0 * (real - base.accuracy)),
-            "points",
-            f"with {MOST_BITS}-bit weights everywhere the program loses that against the float network",
-        )
-    losses = _losses(asked, base, alone)
-    size = asked.size
-    low = math.fsum(min(size.costs[x.name][b] for b in asked.options[x.name]) for x in asked.layers)
-    high = size.taken(widest.weights)
-    best, got = widest, base
-    for _ in range(HALVINGS):
-        middle = (low + high) / 2
-        limits = (*asked.limits, replace(size, most=middle))
-        try:
-            chosen = Assignment(allocate(asked.items(losses, limits), [x.most for x in limits]), widest.messages)
-        except RefusedError:
-            low = middle
-            continue
-        (found,) = measurer([chosen], "looking for the narrowest")
-        if found.accuracy is not None and found.accuracy >= least:
-            best, got, high = chosen, found, min(middle, size.taken(chosen.weights))
-        else:
-            low = middle
-    if not asked.within(best.weights):
-        raise _not_both(asked, best)
-    # bit by bit from there, what saves most first
-    for round_ in range(ROUNDS):
-        moves = [(n, b - 1) for n, b in best.weights.items() if b - 1 in asked.options[n]]
-        scores = measurer([_with(best, n, b) for n, b in moves], f"narrowing, round {round_ + 1}")
-        allowed = [
-            (size.costs[n][b + 1] - size.costs[n][b], n, b)
-            for (n, b), s in zip(moves, scores, strict=True)
-            if s.accuracy is not None and s.accuracy >= least
-        ]
-        start = best
-        for saved, name, bits in sorted(allowed, key=lambda x: (-x[0], x[1])):
-            if saved <= 0:
-                continue
-            tried = _with(best, name, bits)
-            (found,) = measurer([tried], f"narrowing, round {round_ + 1}")
-            if found.accuracy is not None and found.accuracy >= least:
-                best, got = tried, found
-        if best is start:
-            break
-    return Found(best, got, alone, base)
-
-
-def _not_both(asked: Problem, best: Assignment) -> RefusedError:
-    limit: Limit = next(x for x in asked.limits if x.taken(best.weights) > x.most)
-    return infeasible(
-        limit.name,
-        (limit.most + limit.fixed) / limit.factor,
-        (limit.taken(best.weights) + limit.fixed) / limit.factor,
-        limit.quantity,
-        "that is the least found which also keeps to the accuracy budget: raise one of the two",
-    )

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections import OrderedDict
 from collections.abc import Mapping
 from threading import Lock
 from typing import Any
-from weakref import WeakKeyDictionary
 
 from ndeploy.ir.program import Population, Program
 from ndeploy.neurons import Input
@@ -123,14 +123,20 @@ def work(program: Program, samples: int) -> float:
     return float(program.steps * samples * (150 * updates + visits))
 
 
-_PLANS: WeakKeyDictionary[Program, dict[bool, Plan]] = WeakKeyDictionary()
+_PLANS: OrderedDict[tuple[int, bool], tuple[Program, Plan]] = OrderedDict()
+"""By identity of the program, which the entry keeps alive: a plan refers to its program, so that weak keys would hold
+every program there ever was (a search makes hundreds)."""
 _PLANS_LOCK = Lock()
+KEPT_PLANS = 8
 
 
 def plan_for(program: Program, compiled: bool) -> Plan:
-    """The plan of a program, kept as long as the program lives (programs are never changed)."""
+    """The plan of a program (programs are never changed); those of the last `KEPT_PLANS` are kept."""
     with _PLANS_LOCK:
-        plans = _PLANS.setdefault(program, {})
-        if compiled not in plans:
-            plans[compiled] = Plan(program, compiled)
-        return plans[compiled]
+        key = id(program), compiled
+        if key not in _PLANS:
+            _PLANS[key] = program, Plan(program, compiled)
+        _PLANS.move_to_end(key)
+        while len(_PLANS) > KEPT_PLANS:
+            _PLANS.popitem(last=False)
+        return _PLANS[key][1]
