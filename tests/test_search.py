@@ -10,12 +10,15 @@ import numpy as np
 import pytest
 import searched_networks as nets
 import tiny_ctm
+from networks import HALF, lif
 from searched_networks import NETWORKS, request, samples, searched, uniform
+from small_targets import small
 
 from ndeploy.budget import Budget, Search, memory, operations
 from ndeploy.budget import mean_bits as bits_text
 from ndeploy.data import Data
 from ndeploy.errors import NdeployError, RefusedError, UsageError
+from ndeploy.ir import network as net
 from ndeploy.ir.program import Program
 from ndeploy.ir.serial import to_parts
 from ndeploy.pipeline import CompileOptions, quantisation_request
@@ -137,6 +140,40 @@ def test_synaptic_memory_is_kept_as_placed(bytes_):
     assert packed(found.program) <= bytes_
     assert found.explanation is not None
     assert found.explanation.memory_bytes == packed(found.program)
+
+
+def shared(seed: int) -> net.Network:
+    """A population that two trained projections share, larger than a core of `SMALL`."""
+    rng = np.random.default_rng(seed)
+    nodes: dict[str, net.Node] = {
+        "x": net.Input((30,)),
+        "a": net.Linear(rng.normal(size=(24, 30)) / 4),
+        "r": net.Linear(rng.normal(size=(24, 24)) / 5),
+        "h": lif((24,), 0.6),
+        "b": net.Linear(rng.normal(size=(3, 24))),
+        "out": net.Output((3,)),
+    }
+    pairs = ("x", "a"), ("a", "h"), ("h", "r"), ("r", "h"), ("h", "b"), ("b", "out")
+    return net.Network("shared", nodes, pairs, HALF, steps=nets.STEPS)
+
+
+SMALL = small(64, 640, 4096, 4096, 4096, False)
+"""Cores that synaptic memory fills."""
+
+
+@pytest.mark.parametrize("bytes_", [624, 900, 1060, 1250, 1490])
+def test_memory_that_is_more_than_the_sum_of_its_parts_is_kept(bytes_):
+    """Widths that differ in one population cut it into other boxes than each would alone; uniform ones do not."""
+    network = shared(0)
+    data = samples(network)
+    asked = replace(request(network, data, memory_bytes=bytes_), target=SMALL)
+    found = searched(asked)
+    assert place(found.program, SMALL).weight_memory_bytes <= bytes_
+    wanted = reference(network, data)
+    for bits in range(2, 9):
+        plain = uniform(asked, bits)
+        if place(plain.program, SMALL).weight_memory_bytes <= bytes_:
+            assert score(found.program, data, wanted).loss <= score(plain.program, data, wanted).loss
 
 
 def test_memory_of_a_network_without_cores_is_kept():
@@ -382,6 +419,20 @@ def test_an_accuracy_and_a_memory_are_both_kept_or_refused():
     with pytest.raises(RefusedError) as refused:
         searched(request(network, data, "lava", accuracy_points=0, memory_bytes=331))
     assert refused.value.code == "ND306"
+
+
+def test_the_memory_that_an_accuracy_takes_is_named_and_works():
+    network = shared(0)
+    data = samples(network)
+    asked = replace(request(network, data, accuracy_points=1, memory_bytes=700), target=SMALL)
+    with pytest.raises(RefusedError) as refused:
+        searched(asked)
+    value = memory(nearest(refused.value))
+    assert value < 1500  # far from what eight bits take
+    found = searched(replace(asked, budget=replace(asked.budget, memory_bytes=value)))
+    assert place(found.program, SMALL).weight_memory_bytes <= value
+    assert found.explanation is not None
+    assert found.explanation.accuracy >= found.explanation.float_accuracy - 0.01 - 1e-9
 
 
 # -- data --------------------------------------------------------------------------------------------------------------

@@ -66,7 +66,7 @@ def row_steps(port: Port, together: npt.NDArray[np.int64] | None = None) -> Floa
 
     def lost(weight: FloatArray, rounded: FloatArray, step: FloatArray) -> FloatArray:
         error = mean_square(weight - rounded, cost.c) * step**2
-        return error if together is None else np.bincount(together.reshape(-1), error.reshape(-1))[together]
+        return error if together is None else np.asarray(np.bincount(together.reshape(-1), error.reshape(-1))[together])
 
     weight = port.weight / safe[..., None] / port.share
     best, least = np.array(safe), lost(weight, np.clip(np.rint(weight), port.lowest, port.top), safe)

@@ -144,11 +144,11 @@ def is_sequence(network: Network, data: Data) -> bool:
 def _logits(output: FloatArray, decode: str, answer: tuple[int, ...], temperature: float) -> FloatArray:
     read = answers(output, answer if decode in ("most-certain", "ctc") else ()).astype(np.float64)
     if decode == "sum":
-        return read.sum(axis=1) / temperature
+        return np.asarray(read.sum(axis=1) / temperature)
     if decode == "last":
         return read[:, -1] / temperature
     if decode == "max":
-        return read.max(axis=1) / temperature
+        return np.asarray(read.max(axis=1) / temperature)
     return read / temperature
 
 
@@ -185,7 +185,7 @@ def _cross_entropy(logits: FloatArray, labels: IntArray) -> float:
     chosen = labels.reshape(-1)
     inside = (chosen >= 0) & (chosen < logits.shape[-1])
     picked = flat[np.arange(len(flat)), np.where(inside, chosen, 0)]
-    return float(-np.where(inside, picked, 0.0).mean())
+    return -float(np.where(inside, picked, 0.0).mean())
 
 
 def _temperature(logits: FloatArray, labels: IntArray | None, decode: str) -> float:

@@ -13,7 +13,6 @@ Under a budget of accuracy the cost is what shrinks: narrower allocations are tr
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 
