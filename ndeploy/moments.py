@@ -180,7 +180,7 @@ def thinning(synapses: RealSynapses, images: int) -> int:
             strict=True,
         )
     )
-    return max(1, images * height * width // OBSERVATIONS)
+    return max(1, int(images * height * width) // OBSERVATIONS)
 
 
 def conv_columns(synapses: RealSynapses, value: Tensor, every: int = 1) -> Tensor:

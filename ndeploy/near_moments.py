@@ -38,8 +38,11 @@ class Style:
     width: float
 
 
-STYLES: Mapping[str, Style] = {"near": Style(0.5, 1.0), "nearby": Style(0.3, 1.5), "around": Style(0.5, 2.5)}
-"""Tried one against the other on the end task: on the recurrent Braille fixture each is the best at some widths."""
+STYLES: Mapping[str, Style] = {
+    f"near-{share:g}-{width:g}": Style(share, width) for share in (0.3, 0.5, 0.7) for width in (1.0, 1.5, 2.5)
+}
+"""Tried one against the other on the end task: on the recurrent Braille fixture others are the best at other
+widths."""
 
 
 def near_moments(

@@ -51,11 +51,11 @@ def settle(request: Request, progress: Callable[[str], None], choose: Choose) ->
     sample = None if request.calibration is None else request.calibration.spread(CALIBRATION_SAMPLES)
     found_before = _rooms(request)
     known = bool(found_before) and None not in found_before.values()
-    for name, room in found_before.items():
-        if room is not None:
-            factors |= {name: room.factor} if room.factor != 1.0 else {}
-            shifts |= {} if room.shift is None else {name: room.shift}
-            coarser |= {name: room.coarser} if room.coarser else {}
+    for name, before in found_before.items():
+        if before is not None:
+            factors |= {name: before.factor} if before.factor != 1.0 else {}
+            shifts |= {} if before.shift is None else {name: before.shift}
+            coarser |= {name: before.coarser} if before.coarser else {}
     for round_ in range(ROUNDS):
         choices = choose(factors, shifts, coarser)
         program = fit_fields(integerise(request.lowered, request.schedule, choices, request.name), request.target)

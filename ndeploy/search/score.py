@@ -193,7 +193,7 @@ def _temperature(logits: FloatArray, labels: IntArray | None, decode: str) -> fl
     if decode not in ("sum", "last", "max") or labels is None or labels.size != len(logits) * logits.shape[1]:
         return 1.0
     losses = [_cross_entropy(logits / t, labels) for t in TEMPERATURES]
-    return TEMPERATURES[int(np.argmin(losses))]
+    return float(TEMPERATURES[int(np.argmin(losses))])
 
 
 def _accuracy(predictions: IntArray | None, labels: IntArray | None, decode: str) -> tuple[float | None, float | None]:

@@ -135,7 +135,7 @@ class ProgramNet(torch.nn.Module):
             dtype = torch.float32 if sums is not None and sums < EXACT32 else torch.float64
             products.append(ProductPassage(p, planned.lag, bound, dtype))
         self._passages[key], self._products[key] = found, products
-        parts = [x.bound for x in (*found, *products)]
+        parts = [x.bound for x in found] + [x.bound for x in products]
         known = [b for b in parts if b is not None]
         if len(known) == len(parts):
             self._bounds[key] = sum(known)

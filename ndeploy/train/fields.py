@@ -38,7 +38,7 @@ def bias_field(start: Parameter, target: Target | None) -> Field:
     if target is not None and "any-bias" not in target.features:
         stated = target.widths.bias_mantissa.value, target.widths.bias_exponent.value
         if stated[0] is not None and stated[1] is not None:
-            bits, exponent = stated
+            bits, exponent = int(stated[0]), int(stated[1])
     top = min(STATE_MAX, ((1 << bits) - 1) << exponent)
     return _field(start, -top, top, lambda value: to_mantissa(value, bits, exponent))
 

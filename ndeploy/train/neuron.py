@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from typing import ClassVar, Protocol
+from typing import Any, ClassVar, Protocol
 
 import torch
 from torch import Tensor
@@ -80,7 +80,7 @@ class Form(Protocol):
     """
 
     def __call__(
-        self, neuron: Neuron, shape: Shape, bounds: Mapping[str, int], target: Target | None
+        self, neuron: Any, shape: Shape, bounds: Mapping[str, int], target: Target | None
     ) -> TrainableNeuron: ...
 
 

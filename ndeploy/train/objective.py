@@ -86,8 +86,8 @@ class Objective:
             )
         if self.decode != "most-certain":
             return functional.cross_entropy(logits.flatten(0, 1), labels.reshape(-1))
-        steps = logits.shape[1]
-        flat = labels.reshape(len(labels), 1, -1).expand(-1, steps, -1)
+        ticks = logits.shape[1]
+        flat = labels.reshape(len(labels), 1, -1).expand(-1, ticks, -1)
         every = functional.cross_entropy(logits.flatten(0, 2), flat.reshape(-1))
         best = logits[torch.arange(len(logits)), self._ticks(logits)]
         return (every + functional.cross_entropy(best.flatten(0, 1), labels.reshape(-1))) / 2
@@ -107,7 +107,7 @@ def reduced(output: Tensor, decode: str, answer: tuple[int, ...]) -> Tensor:
         found = {"sum": lambda: flat.sum(1), "last": lambda: flat[:, -1], "max": lambda: flat.amax(1)}[decode]()
         return found.unsqueeze(1)
     classes = answer[-1] if answer and decode == "most-certain" else flat.shape[-1]
-    return flat.unflatten(2, (-1, classes))
+    return flat.reshape(*flat.shape[:2], -1, classes)
 
 
 def reference_decode(program: Program) -> str:
@@ -201,5 +201,5 @@ def _temperature(logits: Tensor, labels: Tensor | None) -> float:
     gives logits a spread of `SPREAD`."""
     if labels is not None and labels.numel() == logits.shape[0] * logits.shape[1]:
         losses = [float(functional.cross_entropy(logits.flatten(0, 1) / t, labels.reshape(-1))) for t in TEMPERATURES]
-        return TEMPERATURES[int(np.argmin(losses))]
+        return float(TEMPERATURES[int(np.argmin(losses))])
     return max(float(logits.std(-1).mean()) / SPREAD, 1e-30) if logits.shape[-1] > 1 else 1.0

@@ -54,7 +54,7 @@ class _Scan(torch.autograd.Function):
         def one(rows: slice, block: int) -> None:
             scan_kernels.forward(
                 given[rows], how.steps, how.scale, how.forgets, how.wraps, *parameters, how.reset, *reset,
-                above.numpy()[rows], clipped.numpy()[rows],
+                above.numpy()[rows], clipped.numpy()[rows],  # type: ignore[call-arg]
             )  # fmt: skip
 
         _spread(one, samples)
