@@ -104,8 +104,11 @@ def _load(state: _State) -> _State:
 def _lower(state: _State) -> _State:
     from ndeploy.passes.lower import lower
     from ndeploy.passes.max_pool import expand_max_pools
+    from ndeploy.search.steps import require_prices
 
     assert state.network is not None
+    if state.options.budget.energy_joules is not None:
+        require_prices(state.target)  # now, not after the float network has run
     payload = state.target.widths.payload.value
     steps = _steps(state, state.network)
     network = expand_max_pools(state.network)
@@ -115,6 +118,7 @@ def _lower(state: _State) -> _State:
 
 def _steps(state: _State, network: Network) -> int:
     """--steps, then what the file says, then a sequence in the calibration data."""
+    from ndeploy.data import load
     from ndeploy.decode import sample_shape
 
     asked = state.options.steps if state.options.steps is not None else network.steps
@@ -122,23 +126,31 @@ def _steps(state: _State, network: Network) -> int:
     x = None if state.calibration is None else state.calibration.x
     if x is not None and shapes:
         shape = sample_shape(shapes)
-        if x.ndim == len(shape) + 2 and x.shape[2:] == shape:
+        _require_samples("calibration", x.shape, shape)
+        if x.shape[1:] != shape:
             asked = int(x.shape[1]) if asked is None else asked
-        elif x.shape[1:] != shape:
-            raise UsageError(
-                "ND502",
-                f"calibration: a sample has shape {x.shape[1:]}, the network takes {shape} or a sequence of it",
-                help="reshape x in the calibration file",
-            )
+    if state.options.finetune is not None and shapes:
+        # now, not after a search of minutes
+        _require_samples("data to train on", load(state.options.finetune).x.shape, sample_shape(shapes))
     if asked is None:
         raise UsageError(
             "ND204",
             "the number of model steps a sample is not known",
-            help="give --steps T, or --calibration with sequences",
+            help=f"give --steps {'auto:T' if state.options.auto_steps else 'T'}, or --calibration with sequences",
         )
     if asked < 1:
         raise UsageError("ND205", f"{asked} model steps", help="give --steps 1 or more")
     return asked
+
+
+def _require_samples(what: str, found: tuple[int, ...], shape: tuple[int, ...]) -> None:
+    """Raises UsageError ND502 for an array of samples that are neither of that shape nor sequences of it."""
+    if found[1:] != shape and found[2:] != shape:
+        raise UsageError(
+            "ND502",
+            f"{what}: a sample has shape {found[1:]}, the network takes {shape} or a sequence of it",
+            help="reshape x in the file",
+        )
 
 
 def _schedule(state: _State) -> _State:

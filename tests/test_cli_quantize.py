@@ -6,6 +6,8 @@ import json
 import os
 import signal
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from cli_runner import Done, call, spawn, start
 
 from ndeploy import artifact
 from ndeploy.cli import searching
+from ndeploy.errors import RefusedError
 from ndeploy.search.journal import Journal
 
 Capsys = pytest.CaptureFixture[str]
@@ -177,6 +180,7 @@ def test_a_budget_that_nothing_meets(capsys: Capsys, files: Files, tmp_path: Pat
     assert (done.code, done.error) == (1, "ND306")
     assert f"the nearest that can is {nearest}" in done.err
     assert not (tmp_path / "m.ndp").exists()
+    assert "kept in" not in done.err  # it was refused before anything was measured
 
 
 MADE = ("m.ndp", "plain.ndp")
@@ -227,6 +231,8 @@ QUANTIZE = ["quantize", "m.nir", "-t", "loihi2", "--data", "d.npz"]
         ([*COMPILE, "--activation-bits", "8", "--spike-bits", "6"], "--activation-bits"),
         ([*COMPILE, "--method", "uniform", "--memory-budget", "64KiB"], "--memory-budget"),
         ([*COMPILE, "--method", "uniform", "--accuracy-budget", "1"], "--accuracy-budget"),
+        ([*COMPILE, "--method", "taken-over", "--bit-budget", "3"], "--bit-budget"),
+        ([*COMPILE, "--method", "taken-over", "--workers", "2"], "--workers"),
         ([*COMPILE, "--epochs", "3"], "--finetune"),
         ([*COMPILE, "--rate", "0.1"], "--finetune"),
         ([*COMPILE, "--finetune", "d.npz", "--rate", "0"], "--rate"),
@@ -320,6 +326,7 @@ def test_a_journal_is_no_place_for_another_file(capsys: Capsys, files: Files, tm
     done = compiling(capsys, files, tmp_path / "m.ndp", "--bit-budget", "3", "--journal", letter)
     assert (done.code, done.error) == (2, "ND710")
     assert letter.read_text() == "Dear reader,\n"
+    assert "kept in" not in done.err
 
 
 # -- interruptions -----------------------------------------------------------------------------------------------------
@@ -356,15 +363,18 @@ def test_an_interrupted_search_goes_on(tmp_path: Path) -> None:
 def test_what_was_measured_is_kept_however_a_search_fails(capsys: Capsys, tmp_path: Path) -> None:
     path = tmp_path / "j.jsonl"
 
-    def interrupted(error: type[BaseException]) -> None:
+    def interrupted(error: Callable[[], BaseException]) -> None:
         with searching.keeping(str(path)), Journal(path, "k") as journal:
             journal.put("t", {"loss": 1.0})
-            raise error
+            raise error()
 
     for error in (KeyboardInterrupt, SystemExit, ValueError):
         with pytest.raises(error):
             interrupted(error)
         assert "is kept in" in capsys.readouterr().err
+    with pytest.raises(RefusedError):
+        interrupted(partial(RefusedError, "ND306", "no", help="more"))
+    assert "the same command with another budget goes on from there" in " ".join(capsys.readouterr().err.split())
     with searching.keeping(str(path)), Journal(path, "k") as journal:
         assert journal.get("t") == {"loss": 1.0}
         journal.finish()

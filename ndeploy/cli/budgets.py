@@ -46,6 +46,8 @@ ActivationBits = Annotated[
 
 BITS = 8
 UNIFORM, SEARCHING = "uniform", "bit-budget"
+CHOOSING_NOTHING = (UNIFORM, "taken-over")
+"""Methods that choose no widths: a budget for them would be passed over."""
 
 
 @dataclass(frozen=True)
@@ -94,9 +96,9 @@ def consistent(given: Given, method: str | None, bits: int | None, activation_bi
         raise typer.BadParameter(
             "is the mean; leave out --activation-bits, which is every message's", param_hint="--spike-bits"
         )
-    if method == UNIFORM:
+    if method in CHOOSING_NOTHING:
         for option in given.options:
-            raise typer.BadParameter(f"is for a method that searches, not --method {UNIFORM}", param_hint=option)
+            raise typer.BadParameter(f"is for a method that searches, not --method {method}", param_hint=option)
 
 
 def chosen_method(method: str | None, given: Given) -> str:

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 import typer
 
 from ndeploy.cli import guard
-from ndeploy.cli.budgets import UNIFORM
+from ndeploy.cli.budgets import CHOOSING_NOTHING
+from ndeploy.errors import NdeployError
 from ndeploy.printable import printable
 
 if TYPE_CHECKING:
@@ -21,19 +22,33 @@ if TYPE_CHECKING:
 
 EPOCHS = 10
 """Of fine-tuning, where none are given."""
+BUDGET = "ND306"
+"""A budget that nothing meets: the same command would be refused again, but measurements serve any budget."""
+UNUSABLE = ("ND710", "ND711")
+"""The journal is another kind of file, or another process's: nothing of this command is in it."""
 
 
 def search(method: str, training: bool, seed: int, workers: str, asked: Path | None, journal: Path) -> Search:
-    """How to search and to train. A usage error (exit 2) for workers or a journal (`asked`) that nothing would use."""
-    from ndeploy.budget import Search
+    """How to search and to train. A usage error (exit 2) for workers or a journal (`asked`) that nothing would use.
 
-    if method == UNIFORM:
+    Raises what `workers.pool` raises, and UsageError ND702 for a journal that cannot be written: before anything is
+    measured, not when the search starts.
+    """
+    from ndeploy import atomic
+    from ndeploy.budget import Search
+    from ndeploy.search.workers import pool
+
+    if method in CHOOSING_NOTHING:
         if workers != "1":
             raise typer.BadParameter("is for a search: give a budget", param_hint="--workers")
         if asked is not None and not training:
             raise typer.BadParameter("is for a search or for --finetune", param_hint="--journal")
         if not training:
             return Search(seed=seed)
+    elif workers != "1":
+        pool(workers, None).close()
+    if asked is not None:
+        atomic.check_writable(asked)
     return Search(seed, workers, str(journal))
 
 
@@ -46,13 +61,29 @@ def keeping(journal: str | None) -> Iterator[None]:
     search, training = Path(journal), Path(f"{journal}.training")
     try:
         yield
-    except BaseException:
-        for path, what in ((search, "what was measured"), (training, "where training stands")):
-            if path.is_file():
-                guard.say(printable(f"{what} is kept in {path}: the same command goes on from there"))
+    except BaseException as error:
+        code = error.code if isinstance(error, NdeployError) else ""
+        again = "the same command with another budget" if code == BUDGET else "the same command"
+        kept = (
+            (search, "what was measured", _measured(search)),
+            (training, "where training stands", training.is_file()),
+        )
+        for path, what, anything in kept:
+            if anything and code not in UNUSABLE:
+                guard.say(printable(f"{what} is kept in {path}: {again} goes on from there"))
         raise
     with contextlib.suppress(OSError):  # one that stays does no harm: the next training sets it aside
         training.unlink(missing_ok=True)
+
+
+def _measured(journal: Path) -> bool:
+    """Whether a search's journal holds more than its first line, which says of what search it is."""
+    try:
+        with journal.open("rb") as file:
+            file.readline()
+            return bool(file.read(1))
+    except OSError:
+        return False
 
 
 def check_finetune(data: Path | None, epochs: int | None, rate: float | None) -> None:
