@@ -248,7 +248,19 @@ def _first(
     ]
     candidates += alike[1:]
     scores = measurer(candidates, "allocations")
-    return min(zip(candidates, scores, strict=True), key=lambda pair: (pair[1].loss, pair[0].key()))
+    floor = _floor(asked if whole is None else whole, kept, measurer)
+    return min(zip(candidates, scores, strict=True), key=lambda pair: (_rank(pair[1], floor), pair[0].key()))
+
+
+def _floor(asked: Problem, messages: Mapping[str, int], measurer: Measurer) -> float:
+    """The accuracy of the uniform programs within the budget: what is returned has no less of it."""
+    found = measurer(_uniform(asked, messages), "allocations")
+    return max((s.accuracy for s in found if s.accuracy is not None), default=0.0)
+
+
+def _rank(found: Score, floor: float) -> tuple[bool, float]:
+    """Less is better: the loss, of programs that answer no fewer samples right than the uniform ones do."""
+    return found.accuracy is not None and found.accuracy < floor, found.loss
 
 
 def _roundings(measurer: Measurer) -> tuple[str, ...]:
@@ -275,6 +287,7 @@ def _refined(
 ) -> Found:
     """Rounds of neighbours until nothing gets better."""
     best, least = start
+    floor = _floor(asked, best.messages, measurer)
     for round_ in range(ROUNDS):
         together = replace(best, rounding="together") if best.rounding == "plain" else best
         around = _around(asked, together)
@@ -287,8 +300,9 @@ def _refined(
         proposals += [replace(best, rounding=how) for how in _roundings(measurer)]
         proposals = [x for x in proposals if asked.within(x.weights)]
         judged = measurer(proposals, f"exchanging, round {round_ + 1}")
-        better = min(zip(proposals, judged, strict=True), key=lambda pair: (pair[1].loss, pair[0].key()), default=None)
-        if better is None or better[1].loss >= least.loss:
+        ranked = sorted(zip(proposals, judged, strict=True), key=lambda pair: (_rank(pair[1], floor), pair[0].key()))
+        better = ranked[0] if ranked else None
+        if better is None or _rank(better[1], floor) >= _rank(least, floor):
             break
         best, least = better
     return Found(best, least, alone, base)
