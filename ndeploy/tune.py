@@ -63,8 +63,9 @@ def tuned(
             rate=default_rate(quantised.program) if training.rate is None else training.rate,
             journal=training.journal,
         ),
-        # spiking layers of few bits are rounded far from nearest: from the edges of their cells too many latents flip
-        # at once (Spikformer at 2 bits: of the training data 89 % right fall to 44 % in an epoch; from the middle, 96 %)
+        # spiking layers of few bits are rounded far from nearest: from the edges of their cells too many latents
+        # flip at once (Spikformer at 2 bits: 89 % of the training data right fall to 44 % in an epoch; from the
+        # middle they rise to 96 %)
         real_mantissas(lowered, quantised.program) if graded else None,
         progress,
         target=target,
