@@ -99,7 +99,8 @@ def frontier(
             before = found
             found = _refined(context, measurer, limited, _first(limited, base, alone, measurer), base, alone)
             if before is not None and before.score.loss < found.score.loss:
-                found = before  # what a smaller budget bought is within this one
+                found = before  # what a smaller budget bought is within this one, and is a point already
+                continue
             points.append(_point(context, found.assignment, found.score, "bit-budget", evaluate, wanted))
         for bits in sorted({b for widths in asked.options.values() for b in widths}):
             plain = Assignment({x.name: _nearest(asked, x.name, bits) for x in asked.layers}, rounding="plain")
