@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from ndeploy.data import Data
@@ -15,6 +14,7 @@ from ndeploy.ir.network import Network
 from ndeploy.moments import Moments
 from ndeploy.quantizer import Observed
 from ndeploy.settings import Settings
+from ndeploy.torch_threads import one_thread
 
 ROUNDINGS = ("second-order", "nearest")
 """How weights of graded networks are rounded (--set rounding=...)."""
@@ -85,7 +85,7 @@ def observation(
     if "calibration" in asked.given:
         clip = str(settings.get("calibration", CALIBRATIONS))
     seen = data.spread(max(LEAST_OBSERVED, OBSERVED_STEPS // lowered.steps))
-    with _one_thread():
+    with one_thread():
         progress("observing the float network")
         observed = observe(form, seen, steps=lowered.steps)
         found: Mapping[str, Histogram] = {}
@@ -97,16 +97,3 @@ def observation(
             return Seen(data, observed, {}, told, found, clip)
         progress("observing what varies together")
         return Seen(data, observed, port_moments(form, lowered, seen), told, found, clip)
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """torch sums in the order of one thread, so that the program does not depend on how many cores compiled it."""
-    import torch
-
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)

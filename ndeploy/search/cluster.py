@@ -20,7 +20,8 @@ import numpy as np
 
 import ndeploy
 from ndeploy.errors import NdeployError, RunnerError, UnreachableError, UsageError
-from ndeploy.search.workers import Outcome, Outcomes, Pool, measure, one_thread, packed, sent
+from ndeploy.search.workers import Outcome, Outcomes, Pool, measure, packed, sent
+from ndeploy.torch_threads import one_thread
 
 PATIENCE = 10.0
 """Seconds for the scheduler to answer, and for a first worker to be there."""
@@ -115,6 +116,7 @@ class Cluster(Pool):
 
     def _outcome(self, future: Any, task: object) -> Outcome:
         try:
+            # from workers that the user named; dask itself speaks pickle with them
             outcome: Outcome = pickle.loads(future.result(timeout=PATIENCE))
         except (Exception, asyncio.CancelledError) as error:
             at = f"at {task!r:.120}: {_first_line(error)}"

@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from ndeploy.errors import RunnerError, UsageError
+from ndeploy.torch_threads import one_thread
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -121,19 +122,6 @@ class Pool:
             with one_thread():
                 outcome = measure(function, self._context, task, None)
             yield index, outcome
-
-
-@contextlib.contextmanager
-def one_thread() -> Iterator[None]:
-    """torch in one thread, so that it sums in the same order whatever the machine."""
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def measure(function: Callable[[Any, Any], Any], context: object, task: object, cores: int | None) -> Outcome:
