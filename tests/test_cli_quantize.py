@@ -194,7 +194,8 @@ def test_training_changes_the_program_and_leaves_one_file(
     with np.load(files[1]) as data:
         # other labels than the network's answers: there is much to learn
         np.savez(tmp_path / "train.npz", x=data["x"], **({"y": (data["y"] + 1) % 3} if labelled else {}))
-    more = ("--bits", 2, "--finetune", "train.npz", "--epochs", 20)
+    # a rate that learns much: by how little a timid one gains depends on how the machine sums floats
+    more = ("--bits", 2, "--finetune", "train.npz", "--epochs", 20, "--rate", 0.1)
     done = compiling(capsys, files, Path("m.ndp"), *more)
     assert done.code == 0, done.err
     assert ("warning[ND507]" in done.err) != labelled
@@ -208,7 +209,7 @@ def test_training_changes_the_program_and_leaves_one_file(
     assert {p.weight_bits for p in trained.program.projections} == {2}
     if labelled:
         right = [json.loads(call(capsys, "run", m, "--data", "train.npz", "--json").out)["accuracy"] for m in MADE]
-        assert right[0] > right[1]
+        assert right[0] > right[1] + 0.1
 
 
 def test_without_a_budget_nothing_is_searched(capsys: Capsys, files: Files, tmp_path: Path) -> None:
