@@ -24,7 +24,19 @@ from typing import Any
 from ndeploy.errors import UsageError
 
 STATUSES = ("code", "abstract", "quoted", "derived", "unverified")
-UNITS = ("bits", "bytes", "neurons", "axons", "configurations", "cores", "chips", "chip steps", "exponent", "synapses")
+UNITS = (
+    "bits",
+    "bytes",
+    "neurons",
+    "axons",
+    "configurations",
+    "cores",
+    "chips",
+    "chip steps",
+    "exponent",
+    "synapses",
+    "routers",
+)
 PRICE_UNITS = ("J", "s", "W")
 SCOPES = ("incremental", "all-in", "static")
 
@@ -42,17 +54,34 @@ FEATURES = (
 )
 """What a program may need beyond neuron kinds, resets and widths."""
 
-EVENTS = (
-    "synaptic-op.dense",
+CHIP_EVENTS = (
+    "synaptic-op.dense",  # a synapse visited by a non-zero message, of densely stored synapses
     "synaptic-op.sparse",
     "synaptic-op.conv",
-    "neuron-update",
-    "spike",
-    "message",
+    "axon-in",  # a message taken in by a core
+    "neuron-update.active",  # an update into which at least one message came, or of a neuron with a bias
+    "neuron-update.idle",  # any other update
+    "spike",  # a non-zero message made by a neuron of a core
+    "message",  # its way to one box of targets on a core: the packet put out
+    "hop.east-west",  # a packet's way from one router of the mesh to the next
+    "hop.north-south",
+    "chip-link",  # a packet's way from one chip to the next
+    "payload-bit",  # bits of graded payloads in packets
+    "memory-read",  # words of 64 bits read from synaptic and state memory
+    "memory-write",
+    "barrier",  # a core in use taking part in the end of a chip step
+    "embedded-op",  # an arithmetic operation of the embedded processor
 )
-"""What is counted and priced. message: a spike's way to one core that holds a target of it."""
+"""What the chip does for a sample."""
+HOST_EVENTS = ("host-byte.in", "host-byte.out")
+"""Bytes of messages that the host sends and reads for a sample."""
+LOAD_EVENTS = ("configuration-byte",)
+"""Bytes that loading the program once takes."""
+EVENTS = (*CHIP_EVENTS, *HOST_EVENTS, *LOAD_EVENTS)
+"""What is counted and priced. A price named by what stands before the dot prices all that have no price of their own."""
 EMBEDDED_EVENT = "embedded-op"
-"""An arithmetic operation of the embedded processor: a target may price it, and none has to."""
+PRICED = tuple(dict.fromkeys((*EVENTS, *(event.partition(".")[0] for event in EVENTS))))
+"""Names that a price may have."""
 
 
 @dataclass(frozen=True)
@@ -98,6 +127,57 @@ class Price:
     source: str
     status: str
     note: str = ""
+
+
+@dataclass(frozen=True)
+class PriceTable:
+    """What events cost according to one source or one composition of sources. Prices are apart from counts.
+
+    name: as in `--model`; node, voltage: of the silicon, "" where unknown; targets: those it speaks of (others may be
+    priced with it and are told so). energy, time: by event of `EVENTS` (and, for time, "barrier" once a chip step);
+    covered: events that cost nothing of their own because another price holds them already, and which one says so.
+    static_power: of a chip, in W.
+    """
+
+    name: str
+    title: str
+    energy: tuple[Price, ...]
+    time: tuple[Price, ...] = ()
+    static_power: Price | None = None
+    covered: Mapping[str, str] = field(default_factory=dict)
+    targets: tuple[str, ...] = ()
+    node: str = ""
+    voltage: str = ""
+    notes: tuple[str, ...] = ()
+
+    def price(self, event: str) -> Price | None:
+        """The energy of an event, None where nobody has published one; "a" prices "a.b" where that has none."""
+        return _priced(self.energy, event)
+
+    def duration(self, event: str) -> Price | None:
+        """The time of an event (and "barrier"), None where nobody has published one."""
+        return _priced(self.time, event)
+
+
+def _priced(prices: tuple[Price, ...], event: str) -> Price | None:
+    for name in (event, event.partition(".")[0]):
+        for price in prices:
+            if price.name == name:
+                return price
+    return None
+
+
+@dataclass(frozen=True)
+class Mesh:
+    """Where a chip's cores are: width x height routers with `cores_per_router` cores each. Core c of chip k has number
+    k * cores_per_chip + c, and is at router c // cores_per_router, counted along x first. Packets go along x, then
+    along y. chips_wide: chips beside each other on a board (a grid, row by row); packets to other chips leave over the
+    edge of the mesh."""
+
+    width: Limit
+    height: Limit
+    cores_per_router: Limit
+    chips_wide: Limit
 
 
 @dataclass(frozen=True)
@@ -180,14 +260,29 @@ class Target:
     time: tuple[Price, ...] = ()
     static_power: Price | None = None
     notes: tuple[str, ...] = field(default=())
+    covered: Mapping[str, str] = field(default_factory=dict)
+    mesh: Mesh | None = None
+
+    @property
+    def table(self) -> PriceTable:
+        """The target's own prices, composed of what is known."""
+        return PriceTable(
+            "default",
+            f"composed for {self.name}",
+            self.energy,
+            self.time,
+            self.static_power,
+            self.covered,
+            (self.name,),
+        )
 
     def price(self, event: str) -> Price | None:
         """The energy of an event, None where nobody has published one."""
-        return next((price for price in self.energy if price.name == event), None)
+        return _priced(self.energy, event)
 
     def duration(self, event: str) -> Price | None:
         """The time of an event (those of `EVENTS`, and "barrier"), None where nobody has published one."""
-        return next((price for price in self.time if price.name == event), None)
+        return _priced(self.time, event)
 
 
 def limits(target: Target) -> Iterator[tuple[str, Limit]]:
@@ -263,8 +358,8 @@ def validate(target: Target) -> None:
         if feature not in FEATURES:
             raise _refuse(target, "features", f"unknown feature '{feature}' (known: {', '.join(FEATURES)})")
     for table, prices, known, unit in (
-        ("energy", target.energy, (*EVENTS, EMBEDDED_EVENT), "J"),
-        ("time", target.time, (*EVENTS, EMBEDDED_EVENT, "barrier"), "s"),
+        ("energy", target.energy, PRICED, "J"),
+        ("time", target.time, PRICED, "s"),
     ):
         for price in prices:
             path = f"{table}.{price.name}"

@@ -27,11 +27,43 @@ class Counts:
 
 
 @dataclass(frozen=True, eq=False)
+class Activity:
+    """Which neuron did what at which model step, summed over samples: what a placement turns into events by core.
+
+    samples: how many were summed. All arrays are int64, (model steps, n), the n flat in C order.
+    messages: by population (inputs too): non-zero messages sent. A population that stands still sends none.
+    arrivals: by population but inputs: updates into which at least one message came, whatever their sum, through any
+    projection or product, at the model step of the update. What comes after a population's last update is no arrival.
+    live: by product on neurocores: scalar products of two non-zero operands, n the index space of the einsum in the
+    order of `ndeploy.realise.index_sizes`.
+    """
+
+    samples: int
+    messages: Mapping[str, IntArray]
+    arrivals: Mapping[str, IntArray]
+    live: Mapping[str, IntArray] = field(default_factory=dict)
+
+    def __add__(self, other: Activity) -> Activity:
+        """Both together; of the same program."""
+
+        def summed(a: Mapping[str, IntArray], b: Mapping[str, IntArray]) -> dict[str, IntArray]:
+            return {name: a[name] + b[name] for name in a}
+
+        return Activity(
+            self.samples + other.samples,
+            summed(self.messages, other.messages),
+            summed(self.arrivals, other.arrivals),
+            summed(self.live, other.live),
+        )
+
+
+@dataclass(frozen=True, eq=False)
 class RunResult:
     """outputs: by population, int64 (samples, model steps, *shape); predictions: int64 (samples,) or None.
 
     traces (if asked for): "spikes/<population>" and "state/<population>/<variable>", (samples, model steps, *shape).
     overflow: by population, how often a value left its declared width, by event. chip_steps: a sample's.
+    activity: None where it was not asked for.
     """
 
     outputs: Mapping[str, IntArray]
@@ -41,3 +73,4 @@ class RunResult:
     seconds: float
     traces: Mapping[str, npt.NDArray[np.int64]] = field(default_factory=dict)
     overflow: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    activity: Activity | None = None

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from ndeploy.energy.ranges import ZERO, Range
 from ndeploy.errors import UsageError
 from ndeploy.fixed import IntArray
 from ndeploy.ir.program import Program
@@ -23,25 +24,6 @@ from ndeploy.place import Placed
 from ndeploy.target import EMBEDDED_EVENT, Price, Target
 
 LABEL = "rough estimate"
-
-
-@dataclass(frozen=True)
-class Range:
-    """A quantity with bounds, in the unit of what it belongs to."""
-
-    low: float
-    nominal: float
-    high: float
-
-    def __add__(self, other: Range) -> Range:
-        return Range(self.low + other.low, self.nominal + other.nominal, self.high + other.high)
-
-    def times(self, factor: float) -> Range:
-        """The range scaled."""
-        return Range(self.low * factor, self.nominal * factor, self.high * factor)
-
-
-ZERO = Range(0.0, 0.0, 0.0)
 
 
 @dataclass(frozen=True)
