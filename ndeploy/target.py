@@ -78,7 +78,7 @@ HOST_EVENTS = ("host-byte.in", "host-byte.out")
 LOAD_EVENTS = ("configuration-byte",)
 """Bytes that loading the program once takes."""
 EVENTS = (*CHIP_EVENTS, *HOST_EVENTS, *LOAD_EVENTS)
-"""What is counted and priced. A price named by what stands before the dot prices all that have no price of their own."""
+"""What is counted and priced. A price named by what stands before the dot prices all that have none of their own."""
 EMBEDDED_EVENT = "embedded-op"
 PRICED = tuple(dict.fromkeys((*EVENTS, *(event.partition(".")[0] for event in EVENTS))))
 """Names that a price may have."""
