@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ndeploy.target import CoreLimits, Limit, Packing, Price, Support, System, Target, Widths
+from ndeploy.target import CoreLimits, Limit, Mesh, Packing, Price, Support, System, Target, Widths
 
 DAVIES = "Davies et al., IEEE Micro 38(1), 2018"
 DAVIES_TABLE = f"{DAVIES}, Table 2 (pre-silicon SDF and SPICE simulation at 0.75 V)"
@@ -228,6 +228,12 @@ TARGET = Target(
         ),
     ),
     static_power=Price("static", 104e-3, 104e-3, 104e-3, "W", "static", FRADY, "derived", "a chip; 3.34 W / 32"),
+    mesh=Mesh(
+        width=Limit(8, "routers", f"{DAVIES}: 32 tiles of four cores", "quoted"),
+        height=Limit(4, "routers", f"{DAVIES}: 32 tiles of four cores", "quoted"),
+        cores_per_router=Limit(4, "cores", f"{DAVIES}: 32 tiles of four cores", "quoted"),
+        chips_wide=Limit(8, "chips", DAVIES, "unverified", "assumed: Nahuku's 32 chips in four rows of eight"),
+    ),
     notes=(
         "equality is with lava-nc 0.10.0's fixed-point models, which round negative weight exponents after the sum; "
         "the chip shifts each weight before it",

@@ -6,7 +6,7 @@ feasible for this model of the chip; its physical fit is for Intel's own compile
 
 from __future__ import annotations
 
-from ndeploy.target import CoreLimits, Limit, Packing, Price, Support, System, Target, Widths
+from ndeploy.target import CoreLimits, Limit, Mesh, Packing, Price, Support, System, Target, Widths
 
 BRIEF = "Intel, Taking Neuromorphic Computing to the Next Level with Loihi 2 (technology brief, 2021)"
 PAPER = "arXiv 2601.10035"
@@ -188,6 +188,14 @@ TARGET = Target(
             "incremental",
             f"{BRIEF}: a chip-wide step below 200 ns; high: SANA-FE (Loihi 1)",
             "quoted",
+        ),
+    ),
+    mesh=Mesh(
+        width=Limit(8, "routers", f"{PAPER}: 8 x 4 routers, XY routing", "quoted"),
+        height=Limit(4, "routers", f"{PAPER}: 8 x 4 routers, XY routing", "quoted"),
+        cores_per_router=Limit(4, "cores", f"{PAPER}: four cores a router", "quoted"),
+        chips_wide=Limit(
+            4, "chips", BRIEF, "unverified", "assumed: rows of four chips (Kapoho Point: two); no third dimension"
         ),
     ),
     notes=(
