@@ -145,11 +145,11 @@ def saving(program: Program, target: Target | None, found: Adaptive) -> Saving:
 
 def _energies(program: Program, target: Target, found: Adaptive) -> tuple[float, float] | None:
     """Only the energy of events: it is linear in their counts, so that means over samples may be priced."""
-    from ndeploy.energy import estimate
+    from ndeploy.energy.coarse import energy_of_counts
     from ndeploy.place import place
 
     if not target.energy:
         return None
     placed = place(program, target)
-    full, spent = (estimate(program, placed, target, e.result.counts).energy for e in (found.full, found.spent))
+    full, spent = (energy_of_counts(program, placed, target, e.result.counts) for e in (found.full, found.spent))
     return None if full is None or spent is None else (full.nominal, spent.nominal)

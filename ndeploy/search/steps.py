@@ -19,7 +19,7 @@ import numpy as np
 from ndeploy.budget import Budget, infeasible, shown
 from ndeploy.data import Data
 from ndeploy.decode import encode, encodes_sequences
-from ndeploy.energy import estimate
+from ndeploy.energy.coarse import energy_of_counts
 from ndeploy.errors import RefusedError, UsageError
 from ndeploy.ir.program import Program
 from ndeploy.ir.result import Counts, RunResult
@@ -195,7 +195,7 @@ def require_prices(target: Target) -> None:
 def joules_of(compiled: Candidate, counts: Counts) -> float:
     """Nominal dynamic energy of a sample, its priced terms. Raises RefusedError ND431."""
     require_prices(compiled.target)
-    energy = estimate(compiled.program, compiled.placed, compiled.target, counts).energy
+    energy = energy_of_counts(compiled.program, compiled.placed, compiled.target, counts)
     assert energy is not None  # there are prices
     return energy.nominal
 
