@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -70,13 +70,16 @@ def out_axons(units: Units, boxes: Mapping[str, tuple[Box, ...]]) -> tuple[dict[
     return count, hosted
 
 
-def cut_all(units: Units, capacity: Capacity) -> tuple[tuple[Piece, ...], dict[str, int]]:
-    """Every unit in boxes that fit a core, out-axons included, and the axons that leave the host.
+def cut_all(
+    units: Units, capacity: Capacity, cut: Callable[[Unit, Capacity], tuple[Box, ...]] = split
+) -> tuple[tuple[Piece, ...], dict[str, int]]:
+    """Every unit in boxes that fit a core, out-axons included, and the axons that leave the host. cut: into boxes that
+    fit but for out-axons.
 
     Raises RefusedError ND402 where a neuron alone is too much for a core.
     """
     most = {unit.name: capacity.neurons for unit in units.units}
-    boxes = {unit.name: split(unit, capacity) for unit in units.units}
+    boxes = {unit.name: cut(unit, capacity) for unit in units.units}
     for _ in range(ROUNDS):
         count, hosted = out_axons(units, boxes)
         crowded = [unit for unit in units.units if int(count[unit.name].max()) > capacity.out_axons]
@@ -98,7 +101,7 @@ def cut_all(units: Units, capacity: Capacity) -> tuple[tuple[Piece, ...], dict[s
                     help="its targets lie on too many cores: make the layers it feeds smaller",
                 )
             most[unit.name] = max(1, min(most[unit.name], size * capacity.out_axons // axons, size - 1))
-            boxes[unit.name] = split(unit, replace(capacity, neurons=most[unit.name]))
+            boxes[unit.name] = cut(unit, replace(capacity, neurons=most[unit.name]))
     raise RefusedError(
         "ND402",
         f"{crowded[0].subject}: out-axons do not settle within {capacity.out_axons} a core",

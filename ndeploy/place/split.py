@@ -141,12 +141,13 @@ def _cut(unit: Unit, box: Box, order: tuple[int, ...], capacity: Capacity) -> It
             continue
         one = part(start, 1)
         if not rest:
-            raise _cannot_split(unit, one, capacity)
+            raise cannot_split(unit, one, capacity)
         yield from _cut(unit, one, rest, capacity)
         start += 1
 
 
-def _cannot_split(unit: Unit, box: Box, capacity: Capacity) -> RefusedError:
+def cannot_split(unit: Unit, box: Box, capacity: Capacity) -> RefusedError:
+    """The error for a neuron that is too much for an empty core: what it takes, for what, and what a core has."""
     found = need(unit, box).excess(capacity) or ("core", 0, 0)
     worst = max(unit.links, key=lambda link: link.axons(box), default=None)
     of = f", most of it for '{worst.name}'" if worst else ""
