@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from ndeploy.targets._loihi_prices import COVERED, loihi1_energy, loihi1_time
+
 from ndeploy.target import CoreLimits, Limit, Mesh, Packing, Price, Support, System, Target, Widths
 
 DAVIES = "Davies et al., IEEE Micro 38(1), 2018"
-DAVIES_TABLE = f"{DAVIES}, Table 2 (pre-silicon SDF and SPICE simulation at 0.75 V)"
 FRADY = "Frady et al., NICE 2020, section 5.2: 3.34 W static over 32 chips"
 NENGO = "nengo-loihi 1.0"
 BLOCK = f"{NENGO}, block.py"
@@ -13,7 +14,6 @@ DISCRETIZE = f"{NENGO}, builder/discretize.py"
 VALIDATE = f"{NENGO}, builder/validate.py"
 OBJECTS = f"{NENGO}, hardware/nxsdk_objects.py"
 LAVA = "lava-nc 0.10.0, lava/proc/lif/models.py"
-SANA = "SANA-FE arch/loihi.yaml at c55bfa87 (fitted on Nahuku; dynamic energy)"
 
 TARGET = Target(
     name="loihi1",
@@ -79,154 +79,9 @@ TARGET = Target(
         "quoted",
         "a coincidence neuron is a compartment with two unit inputs and a threshold between one and two units",
     ),
-    energy=(
-        Price(
-            "synaptic-op.dense",
-            23.6e-12,
-            23.6e-12,
-            35.5e-12,
-            "J",
-            "incremental",
-            f"{DAVIES_TABLE}; high: {SANA}",
-            "quoted",
-            "Davies states a minimum",
-        ),
-        Price(
-            "synaptic-op.sparse",
-            23.6e-12,
-            23.6e-12,
-            33.6e-12,
-            "J",
-            "incremental",
-            f"{DAVIES_TABLE}; high: {SANA}",
-            "quoted",
-            "Davies states a minimum",
-        ),
-        Price(
-            "synaptic-op.conv",
-            23.6e-12,
-            23.6e-12,
-            24.0e-12,
-            "J",
-            "incremental",
-            f"{DAVIES_TABLE}; high: {SANA}",
-            "quoted",
-            "Davies states a minimum",
-        ),
-        Price(
-            "neuron-update",
-            52e-12,
-            81e-12,
-            81e-12,
-            "J",
-            "incremental",
-            DAVIES_TABLE,
-            "quoted",
-            "low: every update inactive; nominal and high: every update active",
-        ),
-        Price(
-            "spike",
-            0.0,
-            0.0,
-            69.3e-12,
-            "J",
-            "incremental",
-            f"{DAVIES_TABLE}; high: {SANA}",
-            "quoted",
-            "Davies counts spike generation in the active update",
-        ),
-        Price(
-            "message",
-            1.7e-12,
-            14.6e-12,
-            144.6e-12,
-            "J",
-            "incremental",
-            f"{DAVIES_TABLE}: 1.7 pJ in the tile, 3.0 / 4.0 pJ a hop E-W / N-S; high: {SANA}",
-            "derived",
-            "low: same tile; nominal: 1.7 + 2.625 * 3.0 + 1.25 * 4.0, the mean distance of two tiles of an 8 x 4 mesh; "
-            "high: 111 + 7 * 3.0 + 3 * 4.2, corner to corner",
-        ),
-    ),
-    time=(
-        Price(
-            "synaptic-op.dense",
-            3.5e-9,
-            3.5e-9,
-            4.0e-9,
-            "s",
-            "incremental",
-            f"{DAVIES_TABLE}; high: {SANA}",
-            "quoted",
-            "Davies states a maximum",
-        ),
-        Price(
-            "synaptic-op.sparse",
-            3.5e-9,
-            3.5e-9,
-            4.7e-9,
-            "s",
-            "incremental",
-            f"{DAVIES_TABLE}; high: {SANA}",
-            "quoted",
-            "Davies states a maximum",
-        ),
-        Price(
-            "synaptic-op.conv",
-            3.1e-9,
-            3.5e-9,
-            3.5e-9,
-            "s",
-            "incremental",
-            f"{DAVIES_TABLE}; low: {SANA}",
-            "quoted",
-            "Davies states a maximum",
-        ),
-        Price(
-            "neuron-update",
-            5.3e-9,
-            8.4e-9,
-            9.7e-9,
-            "s",
-            "incremental",
-            f"{DAVIES_TABLE}; high: {SANA}",
-            "quoted",
-            "low: inactive, nominal: active",
-        ),
-        Price(
-            "spike",
-            0.0,
-            0.0,
-            30.0e-9,
-            "s",
-            "incremental",
-            f"high: {SANA}",
-            "code",
-            "Davies counts spike generation in the active update",
-        ),
-        Price(
-            "message",
-            0.0,
-            5.1e-9,
-            20.0e-9,
-            "s",
-            "incremental",
-            SANA,
-            "code",
-            "time a message occupies the sending core; nominal: axon out, high: axon in",
-        ),
-        Price(
-            "barrier",
-            113e-9,
-            465e-9,
-            1.8e-6,
-            "s",
-            "incremental",
-            f"{DAVIES_TABLE}; high: {SANA}",
-            "quoted",
-            "low: one tile, nominal: 32 tiles of one chip",
-        ),
-    ),
+    energy=loihi1_energy(),
+    time=loihi1_time(),
+    covered={**COVERED, "payload-bit": "message"},
     static_power=Price("static", 104e-3, 104e-3, 104e-3, "W", "static", FRADY, "derived", "a chip; 3.34 W / 32"),
     mesh=Mesh(
         width=Limit(8, "routers", f"{DAVIES}: 32 tiles of four cores", "quoted"),

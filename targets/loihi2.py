@@ -6,23 +6,18 @@ feasible for this model of the chip; its physical fit is for Intel's own compile
 
 from __future__ import annotations
 
+from ndeploy.targets._loihi_prices import COVERED, loihi2_energy, loihi2_time
+
 from ndeploy.target import CoreLimits, Limit, Mesh, Packing, Price, Support, System, Target, Widths
 
 BRIEF = "Intel, Taking Neuromorphic Computing to the Next Level with Loihi 2 (technology brief, 2021)"
 PAPER = "arXiv 2601.10035"
 LAVA = "lava-nc 0.10.0"
-DAVIES = "Loihi 1's constant (Davies et al., IEEE Micro 38(1), 2018, Table 2) as a stand-in"
-WIDE = "no Loihi 2 figure is public; low and high are a fifth and five times nominal, a width chosen, not measured"
-FASTER = "SANA-FE arch/loihi.yaml at c55bfa87 (Loihi 1) divided by the speed-up of the technology brief"
 SILENT = "not published: not checked"
 
 
 def _unknown(unit: str) -> Limit:
     return Limit(None, unit, "none found", "unverified", SILENT)
-
-
-def _stand_in(event: str, joules: float) -> Price:
-    return Price(event, joules / 5, joules, joules * 5, "J", "incremental", DAVIES, "unverified", WIDE)
 
 
 TARGET = Target(
@@ -115,81 +110,20 @@ TARGET = Target(
         f"{BRIEF}: microcode neurons, graded spikes, six embedded processors",
         "quoted",
     ),
-    energy=(
-        _stand_in("synaptic-op.dense", 23.6e-12),
-        _stand_in("synaptic-op.sparse", 23.6e-12),
-        _stand_in("synaptic-op.conv", 23.6e-12),
-        _stand_in("neuron-update", 81e-12),
-        _stand_in("message", 14.6e-12),
-        Price(
-            "spike",
-            0.0,
-            0.0,
-            69.3e-12,
-            "J",
-            "incremental",
-            f"{DAVIES}; high: SANA-FE arch/loihi.yaml at c55bfa87",
-            "unverified",
-            "Davies counts spike generation in the active update; no Loihi 2 figure is public",
-        ),
+    energy=loihi2_energy(),
+    time=loihi2_time(),
+    static_power=Price(
+        "static",
+        0.232,
+        0.232,
+        0.232,
+        "W",
+        "static",
+        "lava-dl, tutorials/lava/lib/dl/netx/pilotnet_snn, PilotNet-LIF notebook: 0.679 W total, 0.447 W dynamic",
+        "code",
+        "one Oheo Gulch board with one chip",
     ),
-    time=(
-        Price(
-            "synaptic-op.dense",
-            0.35e-9,
-            0.8e-9,
-            4.0e-9,
-            "s",
-            "incremental",
-            f"{FASTER}: 5x",
-            "derived",
-            "low: twice as fast as Davies' 3.5 ns / 5; high: Loihi 1",
-        ),
-        Price(
-            "synaptic-op.sparse",
-            0.35e-9,
-            0.94e-9,
-            4.7e-9,
-            "s",
-            "incremental",
-            f"{FASTER}: 5x",
-            "derived",
-            "low: twice as fast as Davies' 3.5 ns / 5; high: Loihi 1",
-        ),
-        Price(
-            "synaptic-op.conv",
-            0.31e-9,
-            0.62e-9,
-            3.1e-9,
-            "s",
-            "incremental",
-            f"{FASTER}: 5x",
-            "derived",
-            "low: half of nominal; high: Loihi 1",
-        ),
-        Price(
-            "neuron-update",
-            2.65e-9,
-            4.85e-9,
-            9.7e-9,
-            "s",
-            "incremental",
-            f"{FASTER}: 2x",
-            "derived",
-            "low: Davies' inactive 5.3 ns / 2; high: Loihi 1",
-        ),
-        Price("spike", 0.0, 3.0e-9, 30.0e-9, "s", "incremental", f"{FASTER}: 10x", "derived", "high: Loihi 1"),
-        Price(
-            "barrier",
-            0.0,
-            200e-9,
-            1.8e-6,
-            "s",
-            "incremental",
-            f"{BRIEF}: a chip-wide step below 200 ns; high: SANA-FE (Loihi 1)",
-            "quoted",
-        ),
-    ),
+    covered=COVERED,
     mesh=Mesh(
         width=Limit(8, "routers", f"{PAPER}: 8 x 4 routers, XY routing", "quoted"),
         height=Limit(4, "routers", f"{PAPER}: 8 x 4 routers, XY routing", "quoted"),

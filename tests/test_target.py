@@ -12,9 +12,22 @@ from ndeploy.errors import UsageError
 from ndeploy.neurons import KINDS
 from ndeploy.neurons.cuba_lif import RESETS
 from ndeploy.plugins import targets
-from ndeploy.target import EVENTS, STATUSES, Limit, Price, Target, describe, limits, unknown_limits, validate
+from ndeploy.target import (
+    CHIP_EVENTS,
+    EVENTS,
+    STATUSES,
+    Limit,
+    Price,
+    Target,
+    describe,
+    limits,
+    unknown_limits,
+    validate,
+)
 
 NAMES = ("lava", "loihi1", "loihi2")
+UNKNOWN_TO_BOTH = ("chip-link", "embedded-op")
+"""Assumed alike for both chips."""
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -32,13 +45,36 @@ def test_shipped_targets_are_whole(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["loihi1", "loihi2"])
-def test_every_event_of_a_chip_has_an_energy_and_a_source(name: str) -> None:
-    target = targets()[name]
-    for event in EVENTS:
-        price = target.price(event)
-        assert price is not None, event
-        assert 0 <= price.low <= price.nominal <= price.high < 1e-9
+@pytest.mark.parametrize("event", EVENTS)
+def test_every_event_of_a_chip_has_an_energy_and_a_source_or_is_in_another_price(name: str, event: str) -> None:
+    table = targets()[name].table
+    price = table.price(event)
+    if event in table.covered:
+        assert price is None
+        assert any(p.name.partition(".")[0] == table.covered[event].partition(".")[0] for p in table.energy)
+    else:
+        assert price is not None
+        assert 0 <= price.low <= price.nominal <= price.high < 1e-8
         assert price.source
+
+
+def test_loihi2_spends_at_most_what_loihi1_does_on_the_same_event() -> None:
+    first, second = targets()["loihi1"].table, targets()["loihi2"].table
+    for event in CHIP_EVENTS:
+        one, two = first.price(event), second.price(event)
+        if one is not None and two is not None and event not in UNKNOWN_TO_BOTH:
+            assert (two.low <= one.low, two.nominal <= one.nominal, two.high) == (True, True, one.high)
+            assert two.status == "unverified"
+            assert one.low <= one.nominal <= one.high
+
+
+def test_loihi2_prices_hold_hala_points_quotient() -> None:
+    """2.6 kW at most, less static power, over 380e12 synaptic operations a second: 6.1 pJ."""
+    for kind in ("dense", "sparse", "conv"):
+        price = targets()["loihi2"].table.price(f"synaptic-op.{kind}")
+        assert price is not None
+        assert price.low == pytest.approx((2600 - 1152 * 0.232) / 380e12)
+        assert price.low < price.nominal < price.high
 
 
 @pytest.mark.parametrize(
