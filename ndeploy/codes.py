@@ -198,6 +198,12 @@ CODES: dict[str, Code] = {
         "A weight, exponent, delay, threshold, bias, refractory period or message does not fit the chip's field.",
     ),
     "ND412": Code("too large for any system", "The program needs more chips than the target's largest system has."),
+    "ND413": Code("no such placement", "The objectives are cores, traffic, latency and layers; the methods are named."),
+    "ND414": Code(
+        "placed by rates that nobody measured",
+        "Placing for traffic or latency weighs messages by how often neurons send. Without calibration data every "
+        "neuron is taken to send equally often (a warning).",
+    ),
     "ND420": Code(
         "limits not published",
         "Some limits of the chip are not public, so fitting them was not checked: the program is feasible for the "
@@ -211,6 +217,11 @@ CODES: dict[str, Code] = {
         "no energy prices",
         "An energy budget was given, and nobody has published what an event costs on the target. `ndeploy targets "
         "show` lists the prices that a target has; its own file in targets/ is where they belong.",
+    ),
+    "ND434": Code(
+        "silent network",
+        "No neuron sends anything on the data, so there is no activity to price: the data are all zero, or not those "
+        "the network was trained for. As a warning: some populations are silent.",
     ),
     # -- 5xx data --------------------------------------------------------------------------------------------------
     "ND501": Code("bad data file", "The data is not an .npz with an array `x`, or cannot be read."),

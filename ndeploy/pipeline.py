@@ -36,7 +36,7 @@ class CompileOptions:
     for the coarsest that loses no more than accuracy_budget points of accuracy on the calibration data.
     activation_bits: payload of graded messages, None for the method's own choice. budget, search: for methods that
     search. finetune: samples with labels to train on, as integers, for so many epochs; rate: of learning, None for the
-    default.
+    default. place: objective of the placement; by the rates of the calibration data where it weighs messages.
     """
 
     target: str = "loihi2"
@@ -57,6 +57,7 @@ class CompileOptions:
     finetune: Path | None = None
     epochs: int = 0
     rate: float | None = None
+    place: str = "cores"
 
 
 @dataclass(frozen=True, eq=False)
@@ -276,10 +277,14 @@ def _check(state: _State) -> _State:
 
 
 def _place(state: _State) -> _State:
+    from ndeploy.energy.rates import rates
     from ndeploy.place import place
 
     assert state.quantised is not None
-    return replace(state, placed=place(state.quantised.program, state.target))
+    program, objective = state.quantised.program, state.options.place
+    found, told = rates(program, state.calibration, objective, state.progress)
+    placed = place(program, state.target, objective, found)
+    return replace(state, placed=placed, diagnostics=state.diagnostics + told)
 
 
 STAGES: tuple[tuple[str, Callable[[_State], _State]], ...] = (

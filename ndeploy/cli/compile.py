@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 ATTENTION = ("parallel", "streamed", "embedded")
 CODINGS = ("none", "sigma-delta")
 MODES = ("auto", "pipelined", "fall-through")
+PLACES = ("cores", "traffic", "latency", "layers")
 BUDGET = 0.5
 """Points of accuracy that the automatic threshold may lose."""
 
@@ -71,6 +72,14 @@ def compile_command(
     set_: options.Set = None,
     mode: Annotated[str, typer.Option("--mode", help="auto, pipelined or fall-through.")] = "auto",
     attention: Annotated[str, typer.Option("--attention", help="parallel, streamed or embedded.")] = "parallel",
+    place: Annotated[
+        str,
+        typer.Option(
+            "--place",
+            help="cores: the fewest. traffic: the least way of spikes, latency: balanced time, by the rates of "
+            "--calibration. layers: none shares a core with another.",
+        ),
+    ] = "cores",
     coding: Annotated[
         str, typer.Option("--coding", help="none or sigma-delta: send a neuron's changes, not its values.")
     ] = "none",
@@ -85,6 +94,7 @@ def compile_command(
     options.choice("--mode", mode, MODES)
     options.choice("--attention", attention, ATTENTION)
     options.choice("--coding", coding, CODINGS)
+    options.choice("--place", place, PLACES)
     coded = coding != "none"
     given = budgets.Given(
         bit_budget, memory_budget, spike_bits, ops_budget, energy_budget, None if coded else accuracy_budget
@@ -129,6 +139,7 @@ def compile_command(
         finetune=finetune,
         epochs=searching.EPOCHS if epochs is None and finetune is not None else epochs or 0,
         rate=rate,
+        place=place,
     )
     with searching.keeping(search.journal), console.progress(f"compiling {model.name}") as progress:
         compiled = compile_model(model, asked, progress)
@@ -217,6 +228,7 @@ def make_artifact(model: Path, asked: CompileOptions, compiled: Compiled, networ
             "method": asked.method,
             "attention": asked.attention,
             "mode": asked.mode,
+            "place": asked.place,
             "coding": asked.coding,
             "activation_bits": asked.activation_bits,
             "threshold": asked.threshold if coded else None,

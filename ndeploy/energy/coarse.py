@@ -67,8 +67,9 @@ def _even(program: Program, counts: Counts) -> Activity:
         return np.full((1, size), total / size)
 
     visits = {p.name: 0.0 for p in program.populations}
-    for link in (*program.projections, *program.products):
-        visits[link.target] += _mean(counts.synaptic_ops, link.name)
+    ends = [(j.target, j.name) for j in program.projections] + [(x.target, x.name) for x in program.products]
+    for target, name in ends:
+        visits[target] += _mean(counts.synaptic_ops, name)
     arrivals = {}
     for p in program.populations:
         if not isinstance(p.neuron, Input):

@@ -219,7 +219,7 @@ def _uses(
 def _coinciding(program: Program, product: Product, live: IntArray, index: IntArray) -> IntArray:
     """Updates that both operands reach at once. A latched operand arrives once: later products are of one arrival."""
     early = [updates_of(program, program.population(name)) for name in (product.left, product.right)]
-    both = live[:, index].sum(axis=1)
+    both: IntArray = live[:, index].sum(axis=1)
     if len(both) == program.steps:
         both = np.where(np.arange(program.steps) < min(early), both, 0)
     return both

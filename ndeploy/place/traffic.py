@@ -66,7 +66,8 @@ def _live(product: Product, live: IntArray) -> IntArray:
     if product.realisation != "streamed":
         return live
     axis = 1 + list(sizes).index(product.stream)
-    return live.reshape(len(live), *sizes.values()).sum(axis=axis).reshape(len(live), -1)
+    found: IntArray = live.reshape(len(live), *sizes.values()).sum(axis=axis).reshape(len(live), -1)
+    return found
 
 
 def payload_bits(program: Program, name: str) -> int:
@@ -199,8 +200,8 @@ def _volume(box: Box) -> int:
 
 def _times(counts: IntArray, weights: IntArray) -> IntArray:
     """counts (T, n) @ weights (n,), in float64, whose products are fast and exact below 2^53."""
-    result = counts.astype(np.float64) @ weights.astype(np.float64)
-    return result if counts.dtype.kind == "f" else result.astype(np.int64)
+    result: IntArray = (counts.astype(np.float64) @ weights.astype(np.float64)).astype(counts.dtype)
+    return result
 
 
 def to_processor(
