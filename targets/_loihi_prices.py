@@ -59,12 +59,13 @@ TIME: dict[str, tuple[float, float | None, int, str]] = {
     "spike": (30.0, 0.0, 10, "Davies counts spike generation in the active update"),
     "message": (5.1, None, 10, "time a packet occupies the sending core"),
     "axon-in": (16.0, None, 5, "time a packet occupies the receiving core"),
-    "hop.east-west": (4.1, 4.1, 1, ""),
-    "hop.north-south": (6.5, 6.5, 1, ""),
 }
-"""By event, ns: SANA-FE's constant, Davies' (None: none), Loihi 2's speed-up by Intel's brief (1: none claimed), note.
+"""By event, ns: SANA-FE's constant, Davies' (None: none), Loihi 2's speed-up by Intel's brief, note.
 
 A packet that leaves is taken as part of spike generation, one that comes as part of the synaptic operations."""
+
+HOP_TIME = {"hop.east-west": 4.1e-9, "hop.north-south": 6.5e-9}
+"""Transit of a router in s, alike in both sources: no time of a core unless senders wait for it."""
 
 COVERED = {
     "axon-in": "message",  # SANA-FE fits a message out at 111 pJ with a message in at 0
@@ -121,7 +122,7 @@ def loihi1_time() -> tuple[Price, ...]:
         "once a chip step. low: Davies, one tile (465 ns for 32); SANA-FE by tiles in use: 0.6 us for 1, 1.0 for 2, "
         "1.4 for 4, 1.8 for 29",
     )
-    return (*found, barrier, processor_time())
+    return (*found, barrier, *beside_time())
 
 
 def loihi2_energy() -> tuple[Price, ...]:
@@ -174,7 +175,7 @@ def loihi2_time() -> tuple[Price, ...]:
         "quoted",
         "once a chip step; high: Loihi 1 with 29 tiles in use",
     )
-    return (*found, barrier, processor_time())
+    return (*found, barrier, *beside_time())
 
 
 def board() -> tuple[Price, ...]:
@@ -222,9 +223,24 @@ def board() -> tuple[Price, ...]:
     )
 
 
-def processor_time() -> Price:
-    """Time of an operation of the embedded x86 cores, in s."""
-    return Price(
+def beside_time() -> tuple[Price, ...]:
+    """Time, in s, of hops and of the embedded x86 cores."""
+    hops = tuple(
+        Price(
+            event,
+            0.0,
+            0.0,
+            seconds,
+            "s",
+            "incremental",
+            FITTED,
+            "derived",
+            "time taken from the core that sends. low and nominal: cores work while packets travel; high: they wait "
+            "for the whole transit, Loihi 1's",
+        )
+        for event, seconds in HOP_TIME.items()
+    )
+    processor = Price(
         "embedded-op",
         2.5e-9,
         12.5e-9,
@@ -235,3 +251,4 @@ def processor_time() -> Price:
         "unverified",
         "from memory; the chip's own clock is not public. low: one cycle, nominal: 5, high: 20",
     )
+    return (*hops, processor)
