@@ -6,6 +6,8 @@ import math
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import reduce
+from operator import add
 
 import numpy as np
 
@@ -16,7 +18,7 @@ from ndeploy.errors import RunnerError, UsageError
 from ndeploy.fixed import IntArray
 from ndeploy.ir.diagnostic import Diagnostic
 from ndeploy.ir.program import Program
-from ndeploy.ir.result import Counts, RunResult
+from ndeploy.ir.result import Activity, Counts, RunResult
 from ndeploy.runners import Runner, RunnerOptions
 
 
@@ -42,21 +44,27 @@ def evaluate(
     *,
     batch: int = 64,
     trace: bool = False,
+    activity: bool = False,
 ) -> Evaluation:
-    """Run every sample, `batch` at a time.
+    """Run every sample, `batch` at a time. activity: also sum up which neuron did what, where the runner can.
 
     Raises what `encode` and the runner raise, UsageError ND502 if y has not the shape of the predictions, RunnerError
     ND690 when `options.time_limit` seconds have passed between two batches.
     """
     began = time.monotonic()
     results = []
+    total: Activity | None = None
     for start in range(0, len(data), batch):
         part = data.slice(start, start + batch)
         messages = encode(program, part.x, part.x_scale)
         left = _time_left(options, began, start, len(data))
-        results.append(runner(program, messages, trace=trace, options=replace(options, time_limit=left)))
+        told = replace(options, time_limit=left, activity=activity)
+        found = runner(program, messages, trace=trace, options=told)
+        if found.activity is not None:  # as large as all neurons at all model steps: summed at once, not kept by batch
+            total = found.activity if total is None else total + found.activity
+        results.append(replace(found, activity=None))
         options.progress(f"{min(start + batch, len(data))} of {len(data)} samples")
-    result = join(results)
+    result = replace(join(results), activity=total)
     return Evaluation(result, *accuracies(result.predictions, data.y, program.outputs[0].decode))
 
 
@@ -123,6 +131,7 @@ def beyond_classes(program: Program, y: IntArray | None) -> tuple[Diagnostic, ..
 def join(results: list[RunResult]) -> RunResult:
     """The results of consecutive batches as one; at least one."""
     first = results[0]
+    activities = [r.activity for r in results if r.activity is not None]
     predictions = [r.predictions for r in results if r.predictions is not None]
     return RunResult(
         outputs=_joined(r.outputs for r in results),
@@ -137,6 +146,7 @@ def join(results: list[RunResult]) -> RunResult:
         seconds=sum(r.seconds for r in results),
         traces=_joined(r.traces for r in results),
         overflow=merged_overflow(r.overflow for r in results),
+        activity=reduce(add, activities) if len(activities) == len(results) else None,
     )
 
 

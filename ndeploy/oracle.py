@@ -16,6 +16,7 @@ from ndeploy.fixed import IntArray, shift
 from ndeploy.ir.program import Population, Product, Program, Projection
 from ndeploy.ir.result import Counts, RunResult
 from ndeploy.neurons import Input
+from ndeploy.oracle_activity import activity_of
 from ndeploy.realise import product_events, realise
 
 
@@ -137,10 +138,10 @@ def run_sample(
     return {name: np.stack(values) for name, values in record.items()}, events, overflow
 
 
-def run(program: Program, messages: dict[str, IntArray], *, strict: bool = False) -> RunResult:
+def run(program: Program, messages: dict[str, IntArray], *, strict: bool = False, activity: bool = False) -> RunResult:
     """Run samples one after another, each from the initial state.
 
-    messages: by input population, int64 (samples, steps, *shape).
+    messages: by input population, int64 (samples, steps, *shape). activity: also answer which neuron did what.
     Raises RefusedError ND302 if `strict` and a value leaves its declared width.
     """
     from ndeploy.decode import outputs_and_predictions
@@ -176,4 +177,5 @@ def run(program: Program, messages: dict[str, IntArray], *, strict: bool = False
         seconds=time.perf_counter() - began,
         traces=traces,
         overflow=overflow,
+        activity=activity_of(program, traces) if activity else None,
     )

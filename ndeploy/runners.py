@@ -22,13 +22,15 @@ class RunnerOptions:
 
     lava_python: another interpreter for the Lava worker; lava_mode: "native" (Lava's own processes wherever they exist)
     or "fused" (a partition in one process model); time_limit: seconds after which a run is stopped; threads: of the
-    simulator, None for all cores; progress: called with a line now and then.
+    simulator, None for all cores; activity: also answer `Activity`, which a runner that cannot leaves None; progress:
+    called with a line now and then.
     """
 
     lava_python: str | None = None
     lava_mode: str = "native"
     time_limit: float | None = None
     threads: int | None = None
+    activity: bool = False
     progress: Callable[[str], None] = _quiet
 
 
@@ -61,13 +63,13 @@ class Describes(Protocol):
 def _simulator(program: Program, messages: Mapping[str, IntArray], *, trace: bool, options: RunnerOptions) -> RunResult:
     from ndeploy import sim
 
-    return sim.run(program, dict(messages), trace=trace, threads=options.threads)
+    return sim.run(program, dict(messages), trace=trace, threads=options.threads, activity=options.activity)
 
 
 def _oracle(program: Program, messages: Mapping[str, IntArray], *, trace: bool, options: RunnerOptions) -> RunResult:
     from ndeploy import oracle
 
-    return oracle.run(program, dict(messages))
+    return oracle.run(program, dict(messages), activity=options.activity)
 
 
 BUILT_IN: Mapping[str, Runner] = {"sim": _simulator, "oracle": _oracle}

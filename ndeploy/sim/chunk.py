@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from ndeploy.ir.program import Population
 from ndeploy.neurons import Input
+from ndeploy.sim.activity import Tally, watch
 from ndeploy.sim.counts import add_counts, product_counts
 from ndeploy.sim.evaluators import Evaluator, guaranteed, narrowest
 from ndeploy.sim.layout import convert
@@ -38,15 +39,19 @@ class ChunkResult:
     overflow: dict[str, dict[str, int]] = field(default_factory=dict)
 
 
-def run_chunk(plan: Plan, messages: Mapping[str, Array], wanted: set[str], counts: bool) -> ChunkResult:
-    """messages: (B, T, *shape) by input population; wanted: names of the traces to return."""
-    return Chunk(plan, messages, wanted, counts).run()
+def run_chunk(
+    plan: Plan, messages: Mapping[str, Array], wanted: set[str], counts: bool, tally: Tally | None = None
+) -> ChunkResult:
+    """messages: (B, T, *shape) by input population; wanted: names of the traces to return; tally: of activity."""
+    return Chunk(plan, messages, wanted, counts, tally).run()
 
 
 class Chunk:
     """A run of some samples: what has been sent so far, and the result."""
 
-    def __init__(self, plan: Plan, messages: Mapping[str, Array], wanted: set[str], counts: bool) -> None:
+    def __init__(
+        self, plan: Plan, messages: Mapping[str, Array], wanted: set[str], counts: bool, tally: Tally | None = None
+    ) -> None:
         self.plan = plan
         self.messages = messages
         self.wanted = wanted
@@ -56,9 +61,10 @@ class Chunk:
         self.sent: dict[str, Sent] = {}
         self.unbounded: set[str] = set()
         self.result = ChunkResult()
+        self.watch = None if tally is None else watch(plan, tally, self.samples)
 
     def run(self) -> ChunkResult:
-        last_use = self._last_uses()
+        last_use = self.plan.last_uses
         for number, component in enumerate(self.plan.schedule.components):
             if component.recurrent:
                 self._component(component)
@@ -67,21 +73,13 @@ class Chunk:
             for product in self.plan.program.products if self.count else ():
                 if last_use[product.name] == number:
                     self._count_product(product.name)
+            if self.watch is not None:
+                self.watch.after(component.populations)
             for name in [n for n in self.sent if last_use[n] <= number]:
                 del self.sent[name]
+                if self.watch is not None:
+                    self.watch.forget(name)
         return self.result
-
-    def _last_uses(self) -> dict[str, int]:
-        """After which component each population's messages are no longer needed, and each product has its operands."""
-        position = {p: i for i, c in enumerate(self.plan.schedule.components) for p in c.populations}
-        last = dict(position)
-        for projection in self.plan.program.projections:
-            last[projection.source] = max(last[projection.source], position[projection.target])
-        for product in self.plan.program.products:
-            last[product.name] = max(position[product.left], position[product.right])
-            for operand in (product.left, product.right):
-                last[operand] = max(last[operand], last[product.name], position[product.target])
-        return last
 
     def updates(self, name: str) -> int:
         """How many updates a population makes in these samples."""
@@ -145,6 +143,8 @@ class Chunk:
         totals = columns.sum(axis=1, dtype=np.int64)
         density = float(totals.sum()) / max(1, values.size)
         self.sent[name] = Sent(values, low, high, density)
+        if self.watch is not None:
+            self.watch.sent(name, values)
         if self.count:
             self.result.spikes[name] = totals
             updates = 0 if isinstance(population.neuron, Input) else self.updates(name)

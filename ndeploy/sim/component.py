@@ -111,7 +111,8 @@ class Stepper:
     def _allocate(self, m: MemberPlan) -> None:
         name = m.population.name
         updates = self.chunk.updates(name)
-        rows = updates if f"spikes/{name}" in self.chunk.wanted else min(updates, m.steps_kept)
+        whole = f"spikes/{name}" in self.chunk.wanted or self.chunk.watch is not None
+        rows = updates if whole else min(updates, m.steps_kept)
         values = np.empty((rows, self.samples, m.population.size), dtype=m.dtype)
         self.messages[name] = Messages(values, updates)
 

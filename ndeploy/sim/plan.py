@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import OrderedDict
 from collections.abc import Mapping
+from functools import cached_property
 from threading import Lock
 from typing import Any
 
@@ -103,6 +104,19 @@ class Plan:
                 updates = {name: self.updates(name) for name in self.populations}
                 self._blueprints[key] = blueprint(self, component, tops, updates)
             return self._blueprints[key]
+
+    @cached_property
+    def last_uses(self) -> dict[str, int]:
+        """After which component each population's messages are no longer needed, and each product has its operands."""
+        position = {p: i for i, c in enumerate(self.schedule.components) for p in c.populations}
+        last = dict(position)
+        for projection in self.program.projections:
+            last[projection.source] = max(last[projection.source], position[projection.target])
+        for product in self.program.products:
+            last[product.name] = max(position[product.left], position[product.right])
+            for operand in (product.left, product.right):
+                last[operand] = max(last[operand], last[product.name], position[product.target])
+        return last
 
     def links(self, target: str, port: str) -> tuple[Link, ...]:
         """Synapses that end on a port."""

@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from ndeploy.decode import outputs_and_predictions
 from ndeploy.errors import UsageError
 from ndeploy.ir.program import Program
 from ndeploy.ir.result import Counts, RunResult
+from ndeploy.sim.activity import Tally
 from ndeploy.sim.chunk import ChunkResult, run_chunk
 from ndeploy.sim.plan import SMALL_WORK, Plan, plan_for, work
 
@@ -35,16 +37,18 @@ def run(
     kernels: str = "auto",
     chunk: int | None = None,
     traces: Collection[str] = (),
+    activity: bool = False,
 ) -> RunResult:
     """What the oracle answers, fast; equal to it in every output, trace, count and overflow.
 
     messages: by input population, integers of any width, (samples, steps, *shape). trace: also return every message and
     state variable; traces: only these ("spikes/<population>", "state/<population>/<variable>"). threads: samples are
     spread over them, all cores by default; results do not depend on it. counts: False leaves the event counts empty.
-    kernels: "compiled" (torch and numba), "numpy", or "auto", which takes numpy where it would end before the others
-    are imported. chunk: samples a thread evaluates together, by default what fits CHUNK_BYTES. The result's seconds are
-    those of the run: making a program ready for its first (torch, kernels, the layout of weights), which takes seconds
-    whatever the number of samples, is not in them.
+    activity: also answer which neuron did what at which model step. kernels: "compiled" (torch and numba), "numpy", or
+    "auto", which takes numpy where it would end before the others are imported. chunk: samples a thread evaluates
+    together, by default what fits CHUNK_BYTES. The result's seconds are those of the run: making a program ready for
+    its first (torch, kernels, the layout of weights), which takes seconds whatever the number of samples, is not in
+    them.
     Raises UsageError ND502 if messages do not match the program's inputs, ND503 if there are no samples.
     """
     samples = _check(program, messages)
@@ -57,14 +61,15 @@ def run(
     ranges = [slice(first, min(samples, first + size)) for first in range(0, samples, size)]
     wanted = _wanted(program, trace) | set(traces)
 
-    def one(part: slice) -> ChunkResult:
-        return run_chunk(plan, {name: m[part] for name, m in messages.items()}, wanted, counts)
+    def one(part: slice, tally: Tally | None) -> ChunkResult:
+        return run_chunk(plan, {name: m[part] for name, m in messages.items()}, wanted, counts, tally)
 
     if compiled and not plan.ready and samples > 1:
-        _spread(one, [slice(0, 1)], 1, plan)
+        _spread(partial(one, tally=Tally() if activity else None), [slice(0, 1)], 1, plan)
         plan.ready = True
     began = time.perf_counter()
-    parts = _spread(one, ranges, workers, plan)
+    tally = Tally() if activity else None
+    parts = _spread(partial(one, tally=tally), ranges, workers, plan)
     joined = {key: np.concatenate([p.traces[key] for p in parts]) for key in parts[0].traces}
     outputs, predictions = outputs_and_predictions(program, joined)
     return RunResult(
@@ -75,6 +80,7 @@ def run(
         seconds=time.perf_counter() - began,
         traces=joined if trace else {key: joined[key] for key in traces},
         overflow=_overflow(parts),
+        activity=None if tally is None else tally.activity(plan, samples),
     )
 
 
