@@ -78,7 +78,12 @@ class Metrics:
         }
 
 
-def metrics(program: Program, activity: Activity, traces: Mapping[str, IntArray] | None = None) -> Metrics:
+def metrics(program: Program, activity: Activity, traces: Mapping[str, IntArray] | None = None) -> dict[str, Any]:
+    """`compute` as plain data with NeuroBench's names, as reports keep it."""
+    return compute(program, activity, traces).to_json()
+
+
+def compute(program: Program, activity: Activity, traces: Mapping[str, IntArray] | None = None) -> Metrics:
     """NeuroBench's metrics of a run of `program`.
 
     traces: those of the run that start with "state/", for the membrane updates; without them there are none.
@@ -108,7 +113,7 @@ def metrics(program: Program, activity: Activity, traces: Mapping[str, IntArray]
         effective_acs=acs / activity.samples,
         dense=dense / activity.samples,
         membrane_updates=None if traces is None else membrane_updates(program, traces),
-        neuron_updates=float(sum(p.size * made(program, p) for p in program.populations if p.neuron.kind in SPIKING)),
+        neuron_updates=float(sum(p.size * made(program, p) for p in program.populations if has_membrane(p.neuron))),
         not_counted=_not_counted(program, activity),
     )
 
@@ -138,13 +143,19 @@ def is_activation(neuron: Neuron) -> bool:
     return not (neuron.kind in ("affine", "silu") and (neuron.message.signed or neuron.kind == "silu"))
 
 
+def has_membrane(neuron: Neuron) -> bool:
+    """Whether the package follows the membrane: of spiking neurons that send; a silent readout has no layer there."""
+    return neuron.kind in SPIKING and neuron.message.bits > 0
+
+
 def live_fan_out(synapses: Synapses) -> IntArray:
     """Non-zero synapses that leave each source neuron, (n_in,)."""
     if isinstance(synapses, Conv):
         return _conv_fan_out(synapses)
     live = synapses.weight != 0
     if synapses.kind == "dense":
-        return live.sum(axis=0, dtype=np.int64)
+        by_source: IntArray = live.sum(axis=0, dtype=np.int64)
+        return by_source
     _, source, index = synapses.to_coo()
     return np.bincount(source[live.reshape(-1)[index]], minlength=synapses.n_in).astype(np.int64)
 
@@ -157,7 +168,7 @@ def membrane_updates(program: Program, traces: Mapping[str, IntArray]) -> float:
     """
     found, samples = 0, 1
     for population in program.populations:
-        if population.neuron.kind in SPIKING:
+        if has_membrane(population.neuron):
             v = traces[f"state/{population.name}/v"][:, : made(program, population)]
             samples = len(v)
             found += int(np.count_nonzero(v[:, 1:] != v[:, :-1])) + v[:, :1].size
@@ -182,7 +193,8 @@ def _reads(synapses: Conv, axis: int, tap: int) -> npt.NDArray[np.int64]:
     """Input positions that one tap of the kernel reads along an axis; each stands once, for the stride is positive."""
     at = np.arange(synapses.out_shape[axis + 1]) * synapses.stride[axis]
     at = at - synapses.padding[axis] + tap * synapses.dilation[axis]
-    return at[(at >= 0) & (at < synapses.in_shape[axis + 1])]
+    inside: npt.NDArray[np.int64] = at[(at >= 0) & (at < synapses.in_shape[axis + 1])]
+    return inside
 
 
 def _connection_sparsity(layers: tuple[Projection, ...]) -> float:
