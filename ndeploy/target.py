@@ -16,14 +16,57 @@ A limit whose value is None is no limit where its status is not "unverified", an
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
 from ndeploy.errors import UsageError
+from ndeploy.prices import (
+    CHIP_EVENTS,
+    EMBEDDED_EVENT,
+    EVENTS,
+    HOST_EVENTS,
+    LOAD_EVENTS,
+    PRICE_UNITS,
+    PRICED,
+    SCOPES,
+    STATIC,
+    STATUSES,
+    Price,
+    PriceTable,
+    faults,
+    source_faults,
+)
 
-STATUSES = ("code", "abstract", "quoted", "derived", "unverified")
+__all__ = [
+    "CHIP_EVENTS",
+    "EMBEDDED_EVENT",
+    "EVENTS",
+    "FEATURES",
+    "HOST_EVENTS",
+    "LOAD_EVENTS",
+    "PRICED",
+    "PRICE_UNITS",
+    "SCOPES",
+    "STATIC",
+    "STATUSES",
+    "UNITS",
+    "CoreLimits",
+    "Limit",
+    "Mesh",
+    "Packing",
+    "Price",
+    "PriceTable",
+    "Support",
+    "System",
+    "Target",
+    "Widths",
+    "describe",
+    "limits",
+    "unknown_limits",
+    "validate",
+]
+
 UNITS = (
     "bits",
     "bytes",
@@ -37,9 +80,6 @@ UNITS = (
     "synapses",
     "routers",
 )
-PRICE_UNITS = ("J", "s", "W")
-SCOPES = ("incremental", "all-in", "static")
-
 FEATURES = (
     "input-bias",  # a constant added to the synaptic current
     "any-input-shift",  # synaptic input aligned to the state by any shift, not the fixed one
@@ -53,35 +93,6 @@ FEATURES = (
     "embedded-processor",  # a processor on the chip that reads and injects messages
 )
 """What a program may need beyond neuron kinds, resets and widths."""
-
-CHIP_EVENTS = (
-    "synaptic-op.dense",  # a synapse visited by a non-zero message, of densely stored synapses
-    "synaptic-op.sparse",
-    "synaptic-op.conv",
-    "axon-in",  # a message taken in by a core
-    "neuron-update.active",  # an update into which at least one message came, or of a neuron with a bias
-    "neuron-update.idle",  # any other update
-    "spike",  # a non-zero message made by a neuron of a core
-    "message",  # its way to one box of targets on a core: the packet put out
-    "hop.east-west",  # a packet's way from one router of the mesh to the next
-    "hop.north-south",
-    "chip-link",  # a packet's way from one chip to the next
-    "payload-bit",  # bits of graded payloads in packets
-    "memory-read",  # words of 64 bits read from synaptic and state memory
-    "memory-write",
-    "barrier",  # a core in use taking part in the end of a chip step
-    "embedded-op",  # an arithmetic operation of the embedded processor
-)
-"""What the chip does for a sample."""
-HOST_EVENTS = ("host-byte.in", "host-byte.out")
-"""Bytes of messages that the host sends and reads for a sample."""
-LOAD_EVENTS = ("configuration-byte",)
-"""Bytes that loading the program once takes."""
-EVENTS = (*CHIP_EVENTS, *HOST_EVENTS, *LOAD_EVENTS)
-"""What is counted and priced. A price named by what stands before the dot prices all that have none of their own."""
-EMBEDDED_EVENT = "embedded-op"
-PRICED = tuple(dict.fromkeys((*EVENTS, *(event.partition(".")[0] for event in EVENTS))))
-"""Names that a price may have."""
 
 
 @dataclass(frozen=True)
@@ -111,60 +122,6 @@ class Support:
 
     def __contains__(self, name: str) -> bool:
         return name in self.values
-
-
-@dataclass(frozen=True)
-class Price:
-    """What one event costs, in joules, seconds or watts. scope: "incremental" prices add up beside each other;
-    an "all-in" price holds everything already and never stands in one sum with an incremental one."""
-
-    name: str
-    low: float
-    nominal: float
-    high: float
-    unit: str
-    scope: str
-    source: str
-    status: str
-    note: str = ""
-
-
-@dataclass(frozen=True)
-class PriceTable:
-    """What events cost according to one source or one composition of sources. Prices are apart from counts.
-
-    name: as in `--model`; node, voltage: of the silicon, "" where unknown; targets: those it speaks of (others may be
-    priced with it and are told so). energy, time: by event of `EVENTS` (and, for time, "barrier" once a chip step);
-    covered: events that cost nothing of their own because another price holds them already, and which one says so.
-    static_power: of a chip, in W.
-    """
-
-    name: str
-    title: str
-    energy: tuple[Price, ...]
-    time: tuple[Price, ...] = ()
-    static_power: Price | None = None
-    covered: Mapping[str, str] = field(default_factory=dict)
-    targets: tuple[str, ...] = ()
-    node: str = ""
-    voltage: str = ""
-    notes: tuple[str, ...] = ()
-
-    def price(self, event: str) -> Price | None:
-        """The energy of an event, None where nobody has published one; "a" prices "a.b" where that has none."""
-        return _priced(self.energy, event)
-
-    def duration(self, event: str) -> Price | None:
-        """The time of an event (and "barrier"), None where nobody has published one."""
-        return _priced(self.time, event)
-
-
-def _priced(prices: tuple[Price, ...], event: str) -> Price | None:
-    for name in (event, event.partition(".")[0]):
-        for price in prices:
-            if price.name == name:
-                return price
-    return None
 
 
 @dataclass(frozen=True)
@@ -278,11 +235,11 @@ class Target:
 
     def price(self, event: str) -> Price | None:
         """The energy of an event, None where nobody has published one."""
-        return _priced(self.energy, event)
+        return self.table.price(event)
 
     def duration(self, event: str) -> Price | None:
         """The time of an event (those of `EVENTS`, and "barrier"), None where nobody has published one."""
-        return _priced(self.time, event)
+        return self.table.duration(event)
 
 
 def limits(target: Target) -> Iterator[tuple[str, Limit]]:
@@ -294,6 +251,8 @@ def limits(target: Target) -> Iterator[tuple[str, Limit]]:
             if isinstance(value, Limit) or item.type == "Limit":
                 yield f"{group}.{item.name}", value
     yield "cores_per_chip", target.cores_per_chip
+    if target.mesh is not None:
+        yield from ((f"mesh.{item.name}", getattr(target.mesh, item.name)) for item in fields(target.mesh))
     for system in target.systems:
         yield f"systems.{system.name}", system.chips
 
@@ -321,33 +280,28 @@ def _validate_limit(target: Target, path: str, limit: Any) -> None:
     _validate_source(target, path, limit)
 
 
-def _validate_source(target: Target, path: str, item: Limit | Support | Price | Packing) -> None:
-    if item.status not in STATUSES:
-        raise _refuse(target, path, f"unknown status '{item.status}' (known: {', '.join(STATUSES)})")
-    if not item.source.strip():
-        raise _refuse(target, path, "no source")
-    if item.status == "unverified" and not item.note.strip():
-        raise _refuse(target, path, "unverified without a note that says what it is")
+def _validate_source(target: Target, path: str, item: Limit | Support | Packing) -> None:
+    for why in source_faults(item.source, item.status, item.note):
+        raise _refuse(target, path, why)
 
 
-def _validate_price(target: Target, path: str, price: Price) -> None:
-    if price.unit not in PRICE_UNITS:
-        raise _refuse(target, path, f"unknown unit '{price.unit}' (known: {', '.join(PRICE_UNITS)})")
-    if price.scope not in SCOPES:
-        raise _refuse(target, path, f"unknown scope '{price.scope}' (known: {', '.join(SCOPES)})")
-    values = (price.low, price.nominal, price.high)
-    if not all(math.isfinite(value) for value in values) or min(values) < 0:
-        raise _refuse(target, path, f"{values} are not three finite numbers >= 0")
-    if not price.low <= price.nominal <= price.high:
-        raise _refuse(target, path, f"low {price.low}, nominal {price.nominal}, high {price.high} are not in order")
-    _validate_source(target, path, price)
+def _validate_mesh(target: Target, mesh: Mesh) -> None:
+    sizes = [getattr(mesh, name).value for name in ("width", "height", "cores_per_router")]
+    for name in ("width", "height", "cores_per_router", "chips_wide"):
+        value = getattr(mesh, name).value
+        if (value is None and name != "chips_wide") or (value is not None and value < 1):
+            raise _refuse(target, f"mesh.{name}", f"{value} where a number >= 1 is needed")
+    cores, room = target.cores_per_chip.value, sizes[0] * sizes[1] * sizes[2]
+    if cores is not None and cores > room:
+        raise _refuse(target, "mesh", f"room for {room} cores, and cores_per_chip is {cores}")
 
 
 def validate(target: Target) -> None:
     """Check that a target's data are whole.
 
     Raises UsageError ND410 naming the field: a missing limit, a negative value, an unknown unit, status, scope,
-    feature or event, a number without a source, prices out of order, or all-in and incremental prices mixed.
+    feature or event, a number without a source, prices out of order, all-in and incremental prices mixed, an event
+    called covered by a price that is not there, or a mesh without room for the chip's cores.
     """
     for path, limit in limits(target):
         _validate_limit(target, path, limit)
@@ -357,21 +311,10 @@ def validate(target: Target) -> None:
     for feature in target.features.values:
         if feature not in FEATURES:
             raise _refuse(target, "features", f"unknown feature '{feature}' (known: {', '.join(FEATURES)})")
-    for table, prices, known, unit in (
-        ("energy", target.energy, PRICED, "J"),
-        ("time", target.time, PRICED, "s"),
-    ):
-        for price in prices:
-            path = f"{table}.{price.name}"
-            if price.name not in known:
-                raise _refuse(target, path, f"unknown event (known: {', '.join(known)})")
-            if price.unit != unit:
-                raise _refuse(target, path, f"unit '{price.unit}' where '{unit}' is needed")
-            _validate_price(target, path, price)
-        if len({price.scope for price in prices}) > 1:
-            raise _refuse(target, table, "all-in and incremental prices in one table")
-    if target.static_power is not None:
-        _validate_price(target, "static_power", target.static_power)
+    for path, why in faults(target.table):
+        raise _refuse(target, path, why)
+    if target.mesh is not None:
+        _validate_mesh(target, target.mesh)
 
 
 def describe(target: Target) -> Mapping[str, Any]:
@@ -396,6 +339,7 @@ def describe(target: Target) -> Mapping[str, Any]:
         "energy": [plain(price) for price in target.energy],
         "time": [plain(price) for price in target.time],
         "static_power": plain(target.static_power) if target.static_power else None,
+        "covered": dict(target.covered),
         "unknown_limits": list(unknown_limits(target)),
         "notes": list(target.notes),
     }

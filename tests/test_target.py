@@ -131,6 +131,7 @@ def changed(**parts: Any) -> Target:
     return target
 
 
+STATIC = Price("static", 0.1, 0.1, 0.1, "W", "static", "a paper", "quoted")
 GOOD = Price("spike", 1e-12, 2e-12, 3e-12, "J", "incremental", "a paper", "quoted")
 
 
@@ -151,6 +152,19 @@ GOOD = Price("spike", 1e-12, 2e-12, 3e-12, "J", "incremental", "a paper", "quote
         ({"energy": (replace(GOOD, name="spark"),)}, ("energy.spark", "unknown event")),
         ({"energy": (GOOD, replace(GOOD, name="message", scope="all-in"))}, ("energy", "all-in")),
         ({"time": (replace(GOOD, unit="s", scope="once"),)}, ("time.spike", "once")),
+        ({"energy": (GOOD, GOOD), "covered": {}}, ("energy.spike", "twice")),
+        ({"energy": (replace(GOOD, scope="static"),)}, ("energy.spike", "static")),
+        ({"covered": {"spark": "spike"}}, ("covered.spark", "unknown event")),
+        ({"covered": {"axon-in": "barrier"}}, ("covered.axon-in", "'barrier'")),
+        ({"covered": {"spike": "message"}}, ("covered.spike", "price of its own")),
+        ({"covered": {"static": "message"}}, ("covered.static", "price of its own")),
+        ({"static_power": replace(GOOD, name="static", unit="W")}, ("static_power", "incremental")),
+        ({"static_power": replace(STATIC, unit="J")}, ("static_power", "'J'")),
+        ({"energy": (replace(GOOD, scope="all-in"),), "covered": {}}, ("static_power", "all-in")),
+        ({"mesh__width": Limit(0, "routers", "s", "code")}, ("mesh.width", "0")),
+        ({"mesh__height": Limit(None, "routers", "s", "code")}, ("mesh.height", "None")),
+        ({"mesh__cores_per_router": Limit(3, "cores", "s", "code")}, ("mesh", "96", "128")),
+        ({"mesh__height": None}, ("mesh.height", "missing")),
         ({"features__values": ("telepathy",)}, ("features", "telepathy")),
         ({"resets__source": ""}, ("resets", "no source")),
     ],
@@ -163,5 +177,16 @@ def test_broken_data_are_refused_by_field(parts: dict[str, Any], words: tuple[st
         assert word in refused.value.message
 
 
+def test_the_numbers_of_the_mesh_are_limits_with_sources() -> None:
+    for name in ("loihi1", "loihi2"):
+        found = dict(limits(targets()[name]))
+        assert (found["mesh.width"].value, found["mesh.height"].value, found["mesh.cores_per_router"].value) == (
+            8,
+            4,
+            4,
+        )
+    assert not any(path.startswith("mesh") for path in dict(limits(targets()["lava"])))
+
+
 def test_a_whole_target_with_other_numbers_is_accepted() -> None:
-    validate(changed(core__neurons=Limit(7, "neurons", "s", "code"), energy=(GOOD,)))
+    validate(changed(core__neurons=Limit(7, "neurons", "s", "code"), energy=(GOOD,), covered={"axon-in": "spike"}))
