@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import itertools
 import json
 import math
+import re
 from typing import Any
+from xml.etree import ElementTree
 
 import pytest
-from energy_reports import report, term
+from compared_reports import report, term
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rich.console import Console
 
-from ndeploy.energy.compare import Comparison, Contrast, compare, fields, ratio_bounds
+from ndeploy.energy.compare import Comparison, Contrast, compare, ratio_bounds
 from ndeploy.energy.ranges import Range
+from ndeploy.energy.result import LayerCost
+from ndeploy.report import energy_compare as side
 
 POSITIVE = st.floats(0.01, 100.0)
 COUNTS = st.tuples(st.floats(0.0, 100.0), st.floats(0.0, 100.0))
@@ -139,7 +146,7 @@ def test_reports_and_names_must_match() -> None:
 
 def test_plain_data_hold_every_report_and_contrast() -> None:
     one = report([term("spike", 5.0)])
-    found = json.loads(json.dumps(fields(compare([one, one, one], ["a", "b", "c"])), allow_nan=False))
+    found = json.loads(json.dumps(compare([one, one, one], ["a", "b", "c"]).to_json(), allow_nan=False))
     assert [entry["name"] for entry in found["artifacts"]] == ["a", "b", "c"]
     assert found["compared_with"] == "a"
     assert [entry["name"] for entry in found["contrasts"]] == ["b", "c"]
@@ -150,3 +157,68 @@ def test_plain_data_hold_every_report_and_contrast() -> None:
         "common_constants": True,
         "verdict": "equal",
     }
+
+
+# -- what is shown -----------------------------------------------------------------------------------------------------
+
+
+def shown(found: Comparison) -> str:
+    buffer = io.StringIO()
+    console = Console(file=buffer, width=160, highlight=False)
+    for part in side.report(found):
+        console.print(part)
+    return buffer.getvalue()
+
+
+def two() -> Comparison:
+    one = report([term("spike", 100.0), term("static", 1.0, group="static")], accuracy=0.9)
+    return compare([one, report([term("spike", 50.0)], accuracy=0.875)], ["a.ndp", "b.ndp"])
+
+
+def test_the_text_says_first_what_is_certain() -> None:
+    text = shown(two())
+    assert "b.ndp: 0.5 times the dynamic energy of a.ndp (0.5 to 0.5 times, whatever the constants are" in text
+    assert "b.ndp: nothing can be said: 1 times the latency of a.ndp at nominal, but the intervals overlap" in text
+    assert "50  (0.5x)" in text
+    assert "90.00 %" in text
+    assert "87.50 %" in text
+
+
+def test_a_bound_stands_where_there_is_no_total() -> None:
+    unpriced = report([term("spike", 5.0, None)], bound=Range(1e-9, 2e-9, 3e-9))
+    text = shown(compare([unpriced, unpriced]))
+    assert "at least 1 nJ" in text
+    assert "cannot be compared" in text
+
+
+def test_the_csv_has_every_number_and_no_formula() -> None:
+    rows = list(csv.DictReader(io.StringIO(side.csv_text(compare(two().reports, ["=a.ndp", "b.ndp"])))))
+    energy = [row for row in rows if (row["kind"], row["name"]) == ("quantity", "energy")]
+    assert [row["artifact"] for row in energy] == ["'=a.ndp", "b.ndp"]
+    assert two().reports[0].energy is not None
+    assert float(energy[0]["nominal"]) == two().reports[0].energy.nominal
+    spikes = [float(row["count"]) for row in rows if (row["kind"], row["name"]) == ("event", "spike")]
+    assert spikes == [100.0, 50.0]
+
+
+def test_the_page_is_whole_and_loads_nothing() -> None:
+    hostile = "<script>alert(1)</script>"
+    page = side.page(compare(two().reports, [hostile, "b\x1b[31m"]))
+    assert "&lt;script&gt;" in page
+    assert hostile not in page
+    assert "\x1b" not in page
+    assert "default-src 'none'" in page
+    assert not re.search(r"(src|href)=|url\(|@import", page)
+    root = ElementTree.fromstring(re.sub(r"<(meta|!DOCTYPE)[^>]*>", "", page))
+    assert [h.text for h in root.iter("h2")][:2] == ["Totals with their intervals", "Every quantity"]
+
+
+def test_of_many_layers_the_largest_are_shown() -> None:
+    layers = tuple(
+        LayerCost(f"l{i}", "cuba-lif", 1, 1, {}, 0.0, 0.0, Range(0.0, i * 1e-9, i * 1e-9)) for i in range(60)
+    )
+    many = report([term("spike", 5.0)], layers=layers)
+    text = shown(compare([many, many]))
+    assert "l59" in text
+    assert "l36" in text
+    assert "l35" not in text

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from ndeploy.energy.ranges import Range
@@ -53,6 +53,15 @@ class Contrast:
     shared: bool
     verdict: str
 
+    def to_json(self) -> dict[str, Any]:
+        """Plain data."""
+        return {
+            "quantity": self.quantity,
+            "ratio": None if self.ratio is None else self.ratio.to_json(),
+            "common_constants": self.shared,
+            "verdict": self.verdict,
+        }
+
 
 @dataclass(frozen=True)
 class Comparison:
@@ -62,7 +71,21 @@ class Comparison:
     names: tuple[str, ...]
     reports: tuple[EnergyReport, ...]
     contrasts: tuple[tuple[Contrast, ...], ...]
-    warnings: tuple[str, ...] = field(default=())
+    warnings: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data: every report in full, and each quantity of the others over the first's."""
+        return {
+            "artifacts": [
+                {"name": name, **report.to_json()} for name, report in zip(self.names, self.reports, strict=True)
+            ],
+            "compared_with": self.names[0],
+            "contrasts": [
+                {"name": name, "quantities": [c.to_json() for c in found]}
+                for name, found in zip(self.names[1:], self.contrasts, strict=True)
+            ],
+            "warnings": list(self.warnings),
+        }
 
 
 def cost_of(report: EnergyReport) -> Cost:
@@ -110,7 +133,8 @@ def ratio_bounds(counts: Sequence[tuple[float, float]], prices: Sequence[Range])
     """The least and the greatest of sum(b p) / sum(a p) over all prices p within their bounds.
 
     counts: (a, b) by event, none negative; prices: of one event. Charnes and Cooper (1962): a linear-fractional
-    function is quasilinear, so each price is at a bound, and at the optimum the high ones are those of the greatest b / a.
+    function is quasilinear, so each price is at a bound, and at the optimum the high ones are those of the greatest
+    b / a.
     Raises ZeroDivisionError where sum(a p) can be zero.
     """
     order = sorted(range(len(counts)), key=lambda i: math.atan2(counts[i][1], counts[i][0]))
@@ -210,30 +234,3 @@ def _digest(entry: Any) -> str | None:
             return f"{name} {digest[:12]}" if isinstance(name, str) else digest[:12]
         return name if isinstance(name, str) else None
     return entry if isinstance(entry, str) and entry else None
-
-
-def fields(comparison: Comparison) -> dict[str, Any]:
-    """Plain data for `--json`: every report in full, and each quantity of the others over the first's."""
-    return {
-        "artifacts": [
-            {"name": name, **report.to_json()}
-            for name, report in zip(comparison.names, comparison.reports, strict=True)
-        ],
-        "compared_with": comparison.names[0],
-        "contrasts": [
-            {
-                "name": name,
-                "quantities": [
-                    {
-                        "quantity": c.quantity,
-                        "ratio": None if c.ratio is None else c.ratio.to_json(),
-                        "common_constants": c.shared,
-                        "verdict": c.verdict,
-                    }
-                    for c in found
-                ],
-            }
-            for name, found in zip(comparison.names[1:], comparison.contrasts, strict=True)
-        ],
-        "warnings": list(comparison.warnings),
-    }
