@@ -14,7 +14,7 @@ from markupsafe import Markup
 from ndeploy.printable import printable
 from ndeploy.report.energy_page.tables import Row, Table
 
-POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
+POLICY = Markup("default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'")
 
 
 @dataclass(frozen=True)
