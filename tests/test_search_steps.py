@@ -22,7 +22,7 @@ from ndeploy import sim
 from ndeploy.budget import Budget
 from ndeploy.data import Data
 from ndeploy.decode import encode
-from ndeploy.energy import estimate
+from ndeploy.energy.estimate import estimate
 from ndeploy.errors import RefusedError, UsageError
 from ndeploy.graph.reference import run as run_float
 from ndeploy.ir import network as net
@@ -97,9 +97,10 @@ def test_every_number_of_steps_is_tried_and_the_least_loss_taken() -> None:
     assert [row.steps for row in found.tried] == list(range(1, FULL + 1))
     for row in found.tried:
         one = made(row.steps, 8)
-        result = sim.run(one.program, encode(one.program, DATA.x))
+        result = sim.run(one.program, encode(one.program, DATA.x), activity=True)
+        assert result.activity is not None
         costs = bit_costs(one.program, result.counts)
-        energy = estimate(one.program, one.placed, one.target, result.counts).energy
+        energy = estimate(one.program, one.placed, one.target, result.activity).energy
         assert energy is not None
         assert (row.s_ace, row.ns_ace, row.bb, row.bits) == (costs["s_ace"], costs["ns_ace"], costs["bb"], 8)
         assert row.joules == energy.nominal
@@ -251,7 +252,7 @@ def test_check_energy_of_sequences() -> None:
     compiled = made(4, 8)
     sequence = Data(np.repeat(DATA.x[:, None], 5, axis=1))
     longer = replace(compiled.program, steps=5)
-    joules = joules_of(replace(compiled, program=longer), sim.run(longer, encode(longer, sequence.x)).counts)
+    joules = joules_of(compiled, longer, sim.run(longer, encode(longer, sequence.x), activity=True))
     assert check_energy(compiled, Budget(energy_joules=joules), sequence, made) == joules
     with pytest.raises(RefusedError, match="energy budget") as error:
         check_energy(compiled, Budget(energy_joules=joules / 2), sequence, made)

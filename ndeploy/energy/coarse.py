@@ -40,7 +40,9 @@ def energy_of_counts(program: Program, placed: Placed, target: Target, counts: C
         kind = f"synaptic-op.{projection.synapses.kind}"
         exact[kind] = exact.get(kind, 0.0) + _mean(counts.synaptic_ops, projection.name)
     for product in program.products:
-        exact["synaptic-op.sparse"] = exact.get("synaptic-op.sparse", 0.0) + _mean(counts.synaptic_ops, product.name)
+        injected = program.population(product.target).size * program.steps * (product.realisation == "embedded")
+        visits = _mean(counts.synaptic_ops, product.name) + injected
+        exact["synaptic-op.sparse"] = exact.get("synaptic-op.sparse", 0.0) + visits
     for term in report.terms:
         if term.name in exact and term.unit_energy is not None:
             energy = energy + term.unit_energy.times(exact[term.name] - term.count)

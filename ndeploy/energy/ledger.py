@@ -110,6 +110,8 @@ def tally(program: Program, placed: Placed, target: Target, activity: Activity) 
 def _add(events: Table, event: str, at: int, values: IntArray, slices: int) -> None:
     if event not in events:
         events[event] = np.zeros((slices, len(values)), dtype=values.dtype)
+    elif values.dtype.kind == "f" != events[event].dtype.kind:  # estimated activity: real numbers among integers
+        events[event] = events[event].astype(values.dtype)
     events[event][at] += values
 
 

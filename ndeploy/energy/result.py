@@ -170,8 +170,17 @@ class EnergyReport:
             "latency_seconds": plain(self.latency),
             "interval_seconds": plain(self.interval),
             "terms": [_term(term) for term in self.terms],
-            **found,
+            **{name: _lists(value) for name, value in found.items()},
         }
+
+
+def _lists(value: Any) -> Any:
+    """Tuples as lists, as JSON has them."""
+    if isinstance(value, list | tuple):
+        return [_lists(item) for item in value]
+    if isinstance(value, Mapping):
+        return {name: _lists(item) for name, item in value.items()}
+    return value
 
 
 def _term(term: Term) -> dict[str, Any]:

@@ -19,10 +19,10 @@ import numpy as np
 from ndeploy.budget import Budget, infeasible, shown
 from ndeploy.data import Data
 from ndeploy.decode import encode, encodes_sequences
-from ndeploy.energy.coarse import energy_of_counts
+from ndeploy.energy.estimate import estimate
 from ndeploy.errors import RefusedError, UsageError
 from ndeploy.ir.program import Program
-from ndeploy.ir.result import Counts, RunResult
+from ndeploy.ir.result import RunResult
 from ndeploy.place import Placed
 from ndeploy.search.cost import bit_costs, fixed_operations, operations_options
 from ndeploy.search.score import STATEFUL, Reference, Score, judge, unit
@@ -164,14 +164,14 @@ def check_energy(
         return None
     require_prices(compiled.target)
     program = compiled.program if not encodes_sequences(compiled.program, data.x) else _as_long(compiled.program, data)
-    joules = joules_of(compiled, _run(program, data).counts)
+    joules = joules_of(compiled, program, _run(program, data))
     if joules <= budget.energy_joules:
         return joules
     rows = [(program.steps, joules)]
     if compile_at is not None and program is compiled.program:
         for number in ladder(program.steps)[:-1]:
             fewer = compile_at(number, bits)
-            rows.append((number, joules_of(fewer, _run(fewer.program, data).counts)))
+            rows.append((number, joules_of(fewer, fewer.program, _run(fewer.program, data))))
     said = "; ".join(f"{_steps(n)} {shown(j, 'joules')}" for n, j in sorted(rows))
     enough = max((n for n, j in rows if j <= budget.energy_joules), default=None)
     remedy = "lower firing rates or a smaller network take less: the widths of weights do not change the energy"
@@ -192,12 +192,20 @@ def require_prices(target: Target) -> None:
         )
 
 
-def joules_of(compiled: Candidate, counts: Counts) -> float:
-    """Nominal dynamic energy of a sample, its priced terms. Raises RefusedError ND431."""
+def joules_of(compiled: Candidate, program: Program, result: RunResult) -> float:
+    """Nominal dynamic energy of a sample, as `ndeploy energy` reports it. program: the compiled one, for as many steps
+    as it was run. Raises RefusedError ND431 where the target has no prices, or none of something that happens."""
     require_prices(compiled.target)
-    energy = energy_of_counts(compiled.program, compiled.placed, compiled.target, counts)
-    assert energy is not None  # there are prices
-    return energy.nominal
+    assert result.activity is not None  # `_run` asks for it
+    found = estimate(program, compiled.placed, compiled.target, result.activity)
+    if found.energy is None:
+        raise RefusedError(
+            "ND431",
+            f"an energy budget on {compiled.target.name}, which has no price of all that happens: "
+            f"{'; '.join(found.unpriced)}",
+            help="leave out --energy-budget, or choose a target with prices (`ndeploy targets`)",
+        )
+    return found.energy.nominal
 
 
 def ladder(steps: int) -> tuple[int, ...]:
@@ -237,7 +245,7 @@ class _Trial:
                 bits -= 1
         result = _run(compiled.program, self.data)
         costs = bit_costs(compiled.program, result.counts)
-        joules = joules_of(compiled, result.counts) if compiled.target.energy else None
+        joules = joules_of(compiled, compiled.program, result) if compiled.target.energy else None
         limit = self.budget.energy_joules
         found = self._score(compiled.program, result)
         return Tried(
@@ -315,7 +323,7 @@ def _as_long(program: Program, data: Data) -> Program:
 def _run(program: Program, data: Data) -> RunResult:
     from ndeploy.sim import run
 
-    return run(program, encode(program, data.x, data.x_scale))
+    return run(program, encode(program, data.x, data.x_scale), activity=True)
 
 
 def _best(rows: tuple[Tried, ...], budget: Budget, wanted: Reference) -> Tried | None:
