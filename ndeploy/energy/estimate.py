@@ -130,7 +130,7 @@ def estimate(
         cores=_cores(ledger, placed, target, prices, times, chip_steps),
         steps=_steps(ledger, prices),
         links=ledger.routes.link_loads(ledger.samples),
-        unpriced=_unpriced(all_terms, static, placed, times),
+        unpriced=_unpriced(all_terms, static, placed, times, ledger),
         not_modelled=NOT_MODELLED,
         baselines=tuple(baselines),
         neurobench=dict(neurobench or {}),
@@ -261,9 +261,14 @@ def _steps(ledger: Ledger, prices: _Priced) -> tuple[StepCost, ...]:
     return tuple(found)
 
 
-def _unpriced(terms: Sequence[Term], static: Term | None, placed: Placed, times: Timing | None) -> tuple[str, ...]:
+def _unpriced(
+    terms: Sequence[Term], static: Term | None, placed: Placed, times: Timing | None, ledger: Ledger
+) -> tuple[str, ...]:
+    named = {name: n / ledger.samples for name, n in sorted(ledger.embedded.items())}
+    which = {EMBEDDED_EVENT: f" ({', '.join(f'{name!r} {n:.6g}' for name, n in named.items())})"}
     found = [
-        f"{term.name}: {term.count:.6g} {'once' if term.group == 'load' else 'a sample'}, no price known"
+        f"{term.name}: {term.count:.6g} {'once' if term.group == 'load' else 'a sample'}{which.get(term.name, '')}, "
+        "no price known"
         for term in terms
         if term.energy is None and term.count
     ]
