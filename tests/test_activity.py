@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
-from random_programs import Case, cases
+from hypothesis import strategies as st
+from random_programs import Case, cases, messages_for, programs
 
 from ndeploy import oracle, sim
 from ndeploy.data import Data
@@ -63,9 +64,18 @@ def test_threads_and_chunks_change_nothing(case: Case) -> None:
         assert_same(activity(found), expected)
 
 
+@settings(SETTINGS, max_examples=80)
+@given(programs(graded=True), st.sampled_from((9, 64, 65, 130)), st.sampled_from((0.0, 0.02, 0.3)), st.integers(0, 99))
+def test_words_of_many_samples_equal_truth_values(program: Program, samples: int, density: float, seed: int) -> None:
+    """More samples than a byte holds, than a word holds, and words that are not full."""
+    messages = messages_for(program, samples, np.random.default_rng(seed), density)
+    expected = activity(sim.run(program, messages, activity=True, kernels="numpy", counts=False))
+    assert_same(activity(sim.run(program, messages, activity=True, kernels="compiled", counts=False)), expected)
+
+
 @pytest.mark.long
 @settings(SETTINGS, max_examples=3000)
-@given(cases(graded=True, max_samples=70))
+@given(cases(graded=True, max_samples=12))
 def test_many_programs(case: Case) -> None:
     program, messages = case
     expected = activity(oracle.run(program, messages, activity=True))

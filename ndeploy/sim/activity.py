@@ -82,6 +82,10 @@ class Watch(ABC):
         """A population's messages (B, updates, N) in simulator order are known: keep their mask and count them."""
 
     @abstractmethod
+    def step(self, name: str, updates: int, step: int, row: Array) -> None:
+        """A stepped population's messages (B, N) of one model step are known, before all of them are `sent`."""
+
+    @abstractmethod
     def arrived(self, population: Population) -> None:
         """All messages to a population are known: count its arrivals, and what happens in products that end on it."""
 
@@ -117,6 +121,9 @@ class PlainWatch(Watch):
         self.masks[name] = convert(on, self.plan.layout[name], 1)
         with self.tally.into("messages", name, (on.shape[1], on.shape[2])) as sums:
             sums += on.sum(axis=0, dtype=np.int64)
+
+    def step(self, name: str, updates: int, step: int, row: Array) -> None:
+        """`sent` is given all of them."""
 
     def arrived(self, population: Population) -> None:
         updates = self.plan.updates(population.name)
@@ -168,4 +175,8 @@ def _through(synapses: Synapses, on: Array) -> Array:
 
 def watch(plan: Plan, tally: Tally, samples: int) -> Watch:
     """The watch of a chunk of that many samples."""
-    return PlainWatch(plan, tally, samples)
+    if not plan.compiled:
+        return PlainWatch(plan, tally, samples)
+    from ndeploy.sim.activity_words import WordWatch
+
+    return WordWatch(plan, tally, samples)

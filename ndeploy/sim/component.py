@@ -111,18 +111,23 @@ class Stepper:
     def _allocate(self, m: MemberPlan) -> None:
         name = m.population.name
         updates = self.chunk.updates(name)
-        whole = f"spikes/{name}" in self.chunk.wanted or self.chunk.watch is not None
-        rows = updates if whole else min(updates, m.steps_kept)
+        rows = updates if f"spikes/{name}" in self.chunk.wanted else min(updates, m.steps_kept)
         values = np.empty((rows, self.samples, m.population.size), dtype=m.dtype)
         self.messages[name] = Messages(values, updates)
 
     def run(self) -> None:
         """Every model step, then what the members sent is made available."""
         members = [Member(self, m) for m in self.members]
+        watch = self.chunk.watch
         for step in range(self.chunk.steps):
             for member in members:
                 if step < member.updates:
                     member.update(step)
+                    if watch is not None:
+                        messages = member.messages
+                        watch.step(
+                            member.plan.population.name, member.updates, step, messages.values[step % messages.rows]
+                        )
         for member in members:
             population = member.plan.population
             self.chunk.note_overflow(population, member.counted())

@@ -7,7 +7,7 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from functools import cached_property
 from threading import Lock
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ndeploy.ir.program import Population, Program
 from ndeploy.neurons import Input
@@ -19,6 +19,9 @@ from ndeploy.sim.layout import channels_last
 from ndeploy.sim.operators import CsrOperator, Operator, operator
 from ndeploy.sim.products import Contraction
 from ndeploy.sim.schedule import Component, Link, ProductLink, Schedule, schedule
+
+if TYPE_CHECKING:
+    from ndeploy.sim.activity_words import Ears
 
 SMALL_WORK = 2e8
 """Below about this much work (synapses visited + 150 for a neuron update) numpy ends before torch is imported."""
@@ -104,6 +107,13 @@ class Plan:
                 updates = {name: self.updates(name) for name in self.populations}
                 self._blueprints[key] = blueprint(self, component, tops, updates)
             return self._blueprints[key]
+
+    @cached_property
+    def ears(self) -> Ears:
+        """What each link lets through of whether messages are zero."""
+        from ndeploy.sim.activity_words import Ears
+
+        return Ears(self)
 
     @cached_property
     def last_uses(self) -> dict[str, int]:

@@ -1,0 +1,209 @@
+"""Activity with compiled kernels: a bit for each sample, in words that serve 8 or 64 samples at a time."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ndeploy.ir.program import Population, Product
+from ndeploy.realise import index_sizes
+from ndeploy.sim.activity import Tally, Watch, rows_between
+from ndeploy.sim.layout import convert, order
+from ndeploy.sim.plan import Plan
+from ndeploy.sim.schedule import Link
+from ndeploy.synapses import Conv, Dense, Synapses
+
+Array = npt.NDArray[Any]
+
+
+class Hearing(ABC):
+    """What synapses let through of words. heard: (groups, places): a target neuron of the program's order (C, places)
+    hears what the entry of its place says, in the group of its channel."""
+
+    heard: tuple[int, int]
+
+    @abstractmethod
+    def hear(self, words: Array) -> Array:
+        """Words (R, N) in simulator order to (R, groups * places)."""
+
+
+class AllHear(Hearing):
+    """Dense synapses: every target neuron hears every message."""
+
+    heard = 1, 1
+
+    def hear(self, words: Array) -> Array:
+        from ndeploy.sim.kernels_activity import any_heard
+
+        found = np.empty((len(words), 1), dtype=words.dtype)
+        any_heard(words, found)
+        return found
+
+
+class ConvHear(Hearing):
+    """All channels of a group hear the same."""
+
+    def __init__(self, conv: Conv, layout: int) -> None:
+        channels = conv.in_shape[0]
+        self.have = layout
+        self.last = layout == channels
+        self.known = self.last or layout in (1, conv.n_in)
+        self.heard = conv.groups, conv.out_shape[1] * conv.out_shape[2]
+        self.shape = conv.groups, *conv.out_shape[1:]
+        kernel = conv.weight.shape[2:]
+        self.geometry = conv.in_shape[1:], kernel, conv.stride, conv.padding, conv.dilation
+        self.channels, self.groups = channels, conv.groups
+
+    def hear(self, words: Array) -> Array:
+        from ndeploy.sim.kernels_activity import conv_heard
+
+        if not self.known:
+            words = convert(words, self.have, 1)
+        found = np.empty((len(words), *self.shape), dtype=words.dtype)
+        conv_heard(words, self.last, self.channels, self.groups, *self.geometry, found)
+        return found.reshape(len(words), -1)
+
+
+class ListHear(Hearing):
+    """Any synapses, listed by target and by source."""
+
+    def __init__(self, synapses: Synapses, layout: int) -> None:
+        target, source, _ = synapses.to_coo()
+        source = np.argsort(order(synapses.n_in, layout))[source]
+        self.heard = 1, synapses.n_out
+        self.by_target = _lists(target, source, synapses.n_out)
+        self.by_source = _lists(source, target, synapses.n_in)
+
+    def hear(self, words: Array) -> Array:
+        from ndeploy.sim.kernels_activity import lists_heard
+
+        found = np.empty((len(words), self.heard[1]), dtype=words.dtype)
+        lists_heard(words, *self.by_target, *self.by_source, found)
+        return found
+
+
+def _lists(owner: Array, other: Array, owners: int) -> tuple[Array, Array]:
+    """(start, others): owner k has others[start[k] : start[k + 1]]."""
+    by_owner = np.argsort(owner, kind="stable")
+    start = np.searchsorted(owner[by_owner], np.arange(owners + 1))
+    return start.astype(np.int64), np.ascontiguousarray(other[by_owner]).astype(np.int32)
+
+
+def hearing(synapses: Synapses, layout: int) -> Hearing:
+    """What these synapses let through of a source kept in this layout."""
+    if isinstance(synapses, Dense):
+        return AllHear()
+    return ConvHear(synapses, layout) if isinstance(synapses, Conv) else ListHear(synapses, layout)
+
+
+class Ears:
+    """What each link of a program lets through, prepared when it is first asked for."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self._made: dict[int, Hearing] = {}
+
+    def of(self, link: Link) -> Hearing:
+        """Threads that ask for the same link at once make it twice, to the same effect."""
+        if id(link) not in self._made:
+            self._made[id(link)] = hearing(link.synapses, self.plan.layout[link.projection.source])
+        return self._made[id(link)]
+
+    def cells(self, population: Population, links: Sequence[Link], products: int) -> int:
+        """Entries that tell apart what neurons of a population hear: 1, one for each place, or all neurons."""
+        found = {self.of(x).heard for x in links} - {(1, 1)}
+        if not products and not found:
+            return 1
+        groups, places = next(iter(found), (0, 0))
+        return places if not products and len(found) == 1 and groups == 1 else population.size
+
+
+class WordWatch(Watch):
+    """masks: words (W, updates, N) in simulator order."""
+
+    def __init__(self, plan: Plan, tally: Tally, samples: int) -> None:
+        super().__init__(plan, tally, samples)
+        self.dtype = np.uint8 if samples <= 8 else np.uint64
+        self.words = -(-samples // (8 * np.dtype(self.dtype).itemsize))
+        self.ears = plan.ears
+
+    def step(self, name: str, updates: int, step: int, row: Array) -> None:
+        """Keeps the mask of these messages, so that `sent` only counts."""
+        from ndeploy.sim.kernels_activity import pack
+
+        if step == 0:
+            self.masks[name] = np.empty((self.words, updates, row.shape[1]), dtype=self.dtype)
+        pack(row[None], True, self.masks[name], step)
+
+    def sent(self, name: str, values: Array) -> None:
+        from ndeploy.sim.kernels_activity import add_bits, pack
+
+        if name not in self.masks:
+            self.masks[name] = np.empty((self.words, *values.shape[1:]), dtype=self.dtype)
+            pack(np.ascontiguousarray(values), False, self.masks[name], 0)
+        words = self.masks[name]
+        with self.tally.into("messages", name, words.shape[1:]) as sums:
+            add_bits(words, sums)
+
+    def arrived(self, population: Population) -> None:
+        from ndeploy.sim.kernels_activity import add_bits
+
+        updates = self.plan.updates(population.name)
+        links, products = self.incoming(population)
+        cells = self.ears.cells(population, links, len(products))
+        heard = np.zeros((self.words, updates, cells), dtype=self.dtype)
+        for link in links:
+            words = self.masks[link.projection.source]
+            sent, taken = rows_between(link.lag, words.shape[1], updates)
+            if taken.stop > taken.start:
+                self._through(self.ears.of(link), words[:, sent], heard[:, taken])
+        for x in products:
+            self._multiply(x.product, x.lag, heard)
+        with self.tally.into("arrivals", population.name, (updates, cells)) as sums:
+            add_bits(heard, sums)
+
+    def _through(self, ears: Hearing, words: Array, heard: Array) -> None:
+        """Add what comes through synapses to heard (W, t, cells)."""
+        rows = np.ascontiguousarray(words).reshape(-1, words.shape[2])
+        groups, places = ears.heard
+        found = ears.hear(rows).reshape(*words.shape[:2], groups, 1, places)
+        if groups * places in (1, heard.shape[2]):
+            heard |= found.reshape(*words.shape[:2], -1)
+        else:  # several channels hear the same
+            view = heard.reshape(*words.shape[:2], groups, -1, places)
+            heard[...] = (view | found).reshape(heard.shape)
+
+    def _multiply(self, product: Product, lag: int, heard: Array) -> None:
+        from ndeploy.sim.kernels_activity import products_heard
+
+        sizes = index_sizes(product)
+        operands, result = product.subscripts.split("->")
+        left, right = operands.split(",")
+        views = product.left_view, product.right_view, tuple(sizes[x] for x in result)
+        l_steps, r_steps, o_steps = (_apart(x, v, sizes) for x, v in zip((left, right, result), views, strict=True))
+        l_words, r_words = (
+            np.ascontiguousarray(convert(self.masks[name], self.plan.layout[name], 1))
+            for name in (product.left, product.right)
+        )
+        lengths = np.array([*sizes.values()], dtype=np.int64)
+        steps = self.plan.program.steps
+        if product.realisation == "embedded":
+            none = np.empty((steps, 0), dtype=np.int64)
+            products_heard(l_words, r_words, lag, lengths, l_steps, r_steps, o_steps, heard, none)
+            return
+        with self.tally.into("live", product.name, (steps, int(np.prod(lengths)))) as live:
+            products_heard(l_words, r_words, lag, lengths, l_steps, r_steps, o_steps, heard, live)
+
+
+def _apart(letters: str, view: Sequence[int], sizes: dict[str, int]) -> Array:
+    """How far apart neighbours along each index lie in an array of that view (0 where it has no such index)."""
+    found = dict.fromkeys(sizes, 0)
+    stride = 1
+    for letter, size in zip(reversed(letters), reversed(view), strict=True):
+        found[letter] += stride
+        stride *= size
+    return np.array([*found.values()], dtype=np.int64)
