@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
 STATUSES = ("code", "abstract", "quoted", "derived", "unverified")
 PRICE_UNITS = ("J", "s", "W")
@@ -161,3 +162,8 @@ def source_faults(source: str, status: str, note: str) -> Iterator[str]:
         yield "no source"
     if status == "unverified" and not note.strip():
         yield "unverified without a note that says what it is"
+
+
+def describe(table: PriceTable) -> dict[str, Any]:
+    """The table as JSON-like data: every price beside its source and status."""
+    return {**asdict(table), "covered": dict(table.covered)}

@@ -17,6 +17,12 @@ def _complete(incomplete: str) -> list[str]:
     return [name for name in plugins.targets() if name.startswith(incomplete)]
 
 
+def _complete_prices(incomplete: str) -> list[str]:
+    from ndeploy.energy import tables
+
+    return [name for name in (tables.DEFAULT, *tables.names()) if name.startswith(incomplete)]
+
+
 @targets_app.callback(invoke_without_command=True)
 def list_command(context: typer.Context, json: options.Json = False) -> None:
     """List the targets."""
@@ -54,3 +60,44 @@ def show_command(
     from ndeploy.report.target import report
 
     console.show(*report(described))
+
+
+@targets_app.command("prices")
+def prices_command(
+    model: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[NAME|FILE]", help="A price table, or a .toml file of your own.", autocompletion=_complete_prices
+        ),
+    ] = None,
+    target: Annotated[
+        str, typer.Option("--target", help="Whose prices 'default' are.", autocompletion=_complete)
+    ] = "loihi2",
+    json: options.Json = False,
+) -> None:
+    """List the price tables, or check and show one, each price with its source."""
+    from ndeploy import plugins
+    from ndeploy.energy import tables
+    from ndeploy.prices import describe
+
+    chip = plugins.target(target)
+    if model is not None:
+        described = describe(tables.find(model, chip))
+        if json:
+            console.emit("price-table", described)
+            return
+        from ndeploy.report.target import prices
+
+        console.show(*prices(described))
+        return
+    found = [tables.find(name, chip) for name in (tables.DEFAULT, *tables.names())]
+    if json:
+        console.emit("price-tables", {"tables": [describe(table) for table in found]})
+        return
+    from ndeploy.report import style
+
+    grid = style.grid("", "table", "title", "targets", "scope", "statuses")
+    for t in found:
+        scopes, statuses = ({getattr(price, key) for price in t.energy} for key in ("scope", "status"))
+        grid.add_row(t.name, t.title, ", ".join(t.targets), ", ".join(sorted(scopes)), ", ".join(sorted(statuses)))
+    console.show(grid, "[dim]`ndeploy targets prices NAME` gives every constant with its source[/dim]")

@@ -1,4 +1,4 @@
-"""The text of `ndeploy targets show`."""
+"""The text of `ndeploy targets show` and `ndeploy targets prices`."""
 
 from __future__ import annotations
 
@@ -28,16 +28,40 @@ def report(target: Mapping[str, Any]) -> list[RenderableType]:
         entry = target[key]
         features.add_row(key, ", ".join(entry["values"]), entry["status"], style.plain(sources.cite(entry)))
     parts.append(features)
+    parts += _price_parts(target, sources)
+    parts += sources.parts()
+    parts += [f"[dim]{style.plain(note)}[/dim]" for note in target["notes"]]
+    return parts
+
+
+def prices(table: Mapping[str, Any]) -> list[RenderableType]:
+    """A price table of `ndeploy.prices.describe`."""
+    sources = _Sources()
+    known = {"targets": ", ".join(table["targets"]), "node": table["node"], "voltage": table["voltage"]}
+    parts: list[RenderableType] = [
+        f"[bold]{style.plain(table['name'])}[/bold]  {style.plain(table['title'])}",
+        style.facts({key: style.plain(value) for key, value in known.items() if value}),
+    ]
+    parts += _price_parts(table, sources)
+    parts += sources.parts()
+    parts += [f"[dim]{style.plain(note)}[/dim]" for note in table["notes"]]
+    return parts
+
+
+def _price_parts(held: Mapping[str, Any], sources: _Sources) -> list[RenderableType]:
+    parts: list[RenderableType] = []
     for key in ("energy", "time"):
-        if target[key]:
-            parts.append(_prices(key, target[key], sources))
+        if held[key]:
+            parts.append(_prices(key, held[key], sources))
         else:
             parts.append(f"[bold]{key}[/bold]  no public figures: nothing is priced")
-    if target["static_power"]:
-        parts.append(_prices("static power", [target["static_power"]], sources))
-    parts.append("[bold]sources[/bold]")
-    parts += [style.plain(f"[{number}] {source}") for source, number in sources.numbers.items()]
-    parts += [f"[dim]{style.plain(note)}[/dim]" for note in target["notes"]]
+    if held["static_power"]:
+        parts.append(_prices("static power", [held["static_power"]], sources))
+    if held["covered"]:
+        covered = style.grid("in another price already", "event", "held by")
+        for event, holder in held["covered"].items():
+            covered.add_row(style.plain(event), style.plain(holder))
+        parts.append(covered)
     return parts
 
 
@@ -46,7 +70,9 @@ def _prices(title: str, prices: list[dict[str, Any]], sources: _Sources) -> Tabl
     table = style.grid(title, "event", ">low", ">nominal", ">high", "scope", "status", "source and note")
     for price in prices:
         values = (style.si(price[key], price["unit"]) for key in ("low", "nominal", "high"))
-        table.add_row(price["name"], *values, price["scope"], price["status"], style.plain(sources.cite(price)))
+        table.add_row(
+            style.plain(price["name"]), *values, price["scope"], price["status"], style.plain(sources.cite(price))
+        )
     return table
 
 
@@ -60,3 +86,8 @@ class _Sources:
         """The text "[2] note" for an entry with a source and perhaps a note."""
         number = self.numbers.setdefault(str(entry["source"]), len(self.numbers) + 1)
         return f"[{number}] {entry['note']}".strip()
+
+    def parts(self) -> list[RenderableType]:
+        """The list of what was cited."""
+        cited = (style.plain(f"[{number}] {source}") for source, number in self.numbers.items())
+        return ["[bold]sources[/bold]", *cited]
