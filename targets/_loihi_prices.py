@@ -21,12 +21,13 @@ DAVIES = "Davies et al., IEEE Micro 38(1), 2018, Table 2 (pre-silicon SDF and SP
 SANA = "SANA-FE 2.2.9, examples/loihi.yaml (fitted on Nahuku; dynamic energy)"
 FITTED = f"{SANA}; {DAVIES}"
 HOROWITZ = "Horowitz, ISSCC 2014, 45 nm"
-KERAS = "KerasSpiking 0.3, keras_spiking/energy.py"
+KERAS = "KerasSpiking, keras_spiking/model_energy.py"
 BRIEF = "Intel, Taking Neuromorphic Computing to the Next Level with Loihi 2 (technology brief, 2021)"
 PROCESS = (
     "Intel: 10 nm takes 45 % less power than 14 nm (Technology and Manufacturing Day 2017), Intel 4 takes 40 % less "
     "than Intel 7 at the same frequency (VLSI 2022)"
 )
+PACKET = "Davies et al., Proc. IEEE 109(5), 2021: spike messages of 32 bits"
 HALA = "Hala Point: 2.6 kW at most, less 1,152 chips x 0.232 W static, over 380e12 synaptic operations a second"
 
 ENERGY_ERROR = 0.12
@@ -120,7 +121,7 @@ def loihi1_time() -> tuple[Price, ...]:
         FITTED,
         "derived",
         "once a chip step. low: Davies, one tile (465 ns for 32); SANA-FE by tiles in use: 0.6 us for 1, 1.0 for 2, "
-        "1.4 for 4, 1.8 for 29",
+        "1.4 for 4, 1.8 for 29. One chip: 768 of them took 16.2 us (Frady et al., NICE 2020)",
     )
     return (*found, barrier, *beside_time())
 
@@ -145,7 +146,7 @@ def loihi2_energy() -> tuple[Price, ...]:
         packet,
         "J",
         "incremental",
-        FITTED,
+        f"{FITTED}; {PACKET}",
         "unverified",
         "no figure is public. low: packets are of one size; high: 32 bits of payload cost as much as a second packet "
         "on Loihi 1; nominal: half of one here",
@@ -188,7 +189,7 @@ def board() -> tuple[Price, ...]:
             1.3e-9,
             "J",
             "incremental",
-            HOROWITZ,
+            f"{HOROWITZ}; {PACKET}",
             "unverified",
             "no figure is public. low: 32 bits at 1 pJ, nominal: 64 bits at 5 pJ, assumed for pins on one board; high: "
             "64 bits to or from DRAM, 1.3 nJ",
