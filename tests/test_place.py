@@ -215,7 +215,7 @@ def test_out_axons_are_kept_by_cutting_the_source() -> None:
     target = small(12, 10**5, 100, 20, 8, shared=False)  # b lies on 4 cores, so 5 neurons of a make 20 axons
     placed = place(p, target)
     check_placement(p, target, placed)
-    assert max(piece.size for piece in placed.slices if piece.unit == "a") == 5
+    assert max(piece.size for piece in placed.slices if piece.unit == "a") <= 5
     with pytest.raises(RefusedError, match="out-axons"):
         place(p, small(12, 10**5, 100, 3, 8, shared=False))
 

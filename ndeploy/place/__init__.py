@@ -11,10 +11,11 @@ from collections.abc import Mapping
 from ndeploy.errors import RefusedError, UsageError
 from ndeploy.ir.program import Program
 from ndeploy.ir.result import Activity
-from ndeploy.place.assign import Piece, cut_all, first_fit
+from ndeploy.place.assign import Piece, cut_all
 from ndeploy.place.bounds import lower_bound
 from ndeploy.place.layers import halved
 from ndeploy.place.operations import embedded_operations, host_operations
+from ndeploy.place.packing import Packed, pack
 from ndeploy.place.placed import CoreUse, Operation, Placed, Slice
 from ndeploy.place.split import UNLIMITED, capacity_of
 from ndeploy.place.state import WORD_BYTES
@@ -112,23 +113,25 @@ def place(
     _chips(bound, target)  # refused before the work of cutting what cannot fit anywhere
     if objective == "layers":
         pieces, hosted = cut_all(units, capacity, halved)
-        cores = tuple(range(len(pieces)))
+        packed = Packed(pieces, tuple(range(len(pieces))), hosted)
     else:
         pieces, hosted = cut_all(units, capacity)
-        cores = first_fit(pieces, capacity)
-    return _placed(program, target, units, pieces, cores, hosted, (bound, by), objective)
+        packed = pack(units, capacity, pieces, hosted, bound)
+    alone = sum(piece.need.memory for piece in pieces)
+    return _placed(program, target, units, packed, alone, (bound, by), objective)
 
 
 def _placed(
     program: Program,
     target: Target,
     units: Units,
-    pieces: tuple[Piece, ...],
-    cores: tuple[int, ...],
-    hosted: Mapping[str, int],
+    packed: Packed,
+    alone: int,
     bound: tuple[int, str],
     objective: str,
 ) -> Placed:
+    """alone: bits of synaptic memory of the units each cut on its own."""
+    pieces, cores, hosted = packed.pieces, packed.cores, packed.hosted
     grids: dict[str, Unit] = {unit.name: unit for unit in units.units}
     slices = tuple(
         Slice(piece.unit, units.owner[piece.unit], grids[piece.unit].grid, piece.box, core, piece.need.neurons)
@@ -146,7 +149,7 @@ def _placed(
         len(held),
         *bound,
         _chips(len(held), target),
-        -(-sum(piece.need.memory for piece in pieces) // 8),
+        -(-alone // 8),
         embedded_operations(program),
         host_operations(program),
         axons=axons,

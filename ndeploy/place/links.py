@@ -84,13 +84,16 @@ class Link(ABC):
 
     def axons(self, box: Box) -> int:
         """In-axons: source neurons with a synapse into the box."""
-        n, times = self.axon_sizes(box)
-        return int(times[n > 0].sum())
+        return self._axons(box, *self.axon_sizes(box))
 
     def load(self, box: Box) -> Load:
         """What the synapses onto a box take."""
         n, times = self.axon_sizes(box)
-        return Load(self.synapses(box), self.axons(box), int((self.format.axon_bits(n) * times).sum()))
+        return Load(self.synapses(box), self._axons(box, n, times), int((self.format.axon_bits(n) * times).sum()))
+
+    def _axons(self, box: Box, n: IntArray, times: IntArray) -> int:
+        """In-axons of a box whose `axon_sizes` are known."""
+        return int(times[n > 0].sum())
 
     def least_bits(self) -> int:
         """Synaptic memory that no placement of the whole link can go below."""
@@ -105,6 +108,13 @@ class Link(ABC):
     @abstractmethod
     def reach(self, box: Box) -> BoolArray:
         """Which source neurons (flat, C order) have a synapse into the box; not asked of exclusive links."""
+
+
+def _distinct(counts: IntArray) -> tuple[IntArray, IntArray]:
+    """Distinct values of small numbers, ascending, and how often each stands."""
+    repeated = np.bincount(counts)
+    distinct = np.flatnonzero(repeated)
+    return distinct, repeated[distinct]
 
 
 # -- separable links ---------------------------------------------------------------------------------------------------
@@ -157,7 +167,7 @@ class Separable(Link):
         """A source neuron's number of synapses is a product over the axes, and few products are distinct."""
         values, times = np.ones(1, dtype=np.int64), np.ones(1, dtype=np.int64)
         for c in self.counts(box):
-            distinct, repeated = np.unique(c, return_counts=True)
+            distinct, repeated = _distinct(c)
             values = np.multiply.outer(values, distinct).reshape(-1)
             times = np.multiply.outer(times, repeated).reshape(-1)
         return values, times
@@ -175,9 +185,10 @@ class SharedConv(Separable):
 
     def axon_sizes(self, box: Box) -> tuple[IntArray, IntArray]:
         """Axis 0 is the channels: each input channel stores its taps for every output channel of its group."""
-        return np.unique(self.counts(box)[0] * self.kernel, return_counts=True)
+        distinct, repeated = _distinct(self.axes[0].counts(*box[0]))
+        return distinct * self.kernel, repeated
 
-    def axons(self, box: Box) -> int:
+    def _axons(self, box: Box, n: IntArray, times: IntArray) -> int:
         """Every source neuron has its own in-axon, though they share the weights."""
         return math.prod(int(np.count_nonzero(c)) for c in self.counts(box))
 

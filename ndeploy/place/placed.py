@@ -64,8 +64,9 @@ class Placed:
     bound_by: the resource that sets the lower bound; objective, method: what was asked for and who found it ("greedy",
     "cp-sat"); reason: why there are more cores than the bound, a sentence, "" where there are not; axons: by population
     and product, out-axons of all its neurons (for inputs those of the host, for embedded populations those of the
-    processor), that is messages if each neuron spiked once; state_memory_bytes: of all neurons; unknown: limits that
-    nobody published.
+    processor), that is messages if each neuron spiked once; weight_memory_bytes: of synaptic memory with every unit
+    cut on its own, as `ndeploy.search.cost` says (cores filled up hold more where weights are shared: the sum over
+    `use`); state_memory_bytes: of all neurons; unknown: limits that nobody published.
     """
 
     target: str

@@ -102,7 +102,7 @@ def need(unit: Unit, box: Box) -> Need:
     )
 
 
-def _longest(fits: Callable[[int], bool], most: int, guess: int) -> int:
+def longest(fits: Callable[[int], bool], most: int, guess: int) -> int:
     """The largest n in 0..most for which `fits(n)`, given that it holds for all smaller ones; 0 if it never does."""
     guess = min(max(guess, 1), most)
     low, high = (guess, most + 1) if fits(guess) else (0, guess)
@@ -134,7 +134,7 @@ def _cut(unit: Unit, box: Box, order: tuple[int, ...], capacity: Capacity) -> It
         def fits(length: int, first: int = first) -> bool:
             return need(unit, part(first, length)).excess(capacity) is None
 
-        guess = _longest(fits, stop - start, guess)
+        guess = longest(fits, stop - start, guess)
         if guess:
             yield part(start, guess)
             start += guess
