@@ -201,10 +201,14 @@ def test_mobilenets_neurons_are_those_of_its_table() -> None:
     assert shapes.mobilenet_neurons(128) == by_hand
 
 
-def test_a_price_below_what_everything_takes_is_an_anchor_held() -> None:
+def test_an_anchor_that_a_price_was_composed_with_is_not_judged() -> None:
     target = plugins.target("loihi2")
-    dear = tuple(replace(p, low=1e-9, nominal=1e-9, high=1e-9) for p in target.energy)
-    assert shapes.hala_point_rows(replace(target, energy=dear))[0].inside is False
+    row = shapes.hala_point_rows(target)[0]
+    price = target.price("synaptic-op.dense")
+    assert price is not None
+    assert row.estimate == Range(price.low, price.nominal, price.high)
+    assert row.error is not None
+    assert row.inside is None
     assert shapes.hala_point_rows(replace(target, energy=()))[0].basis == ABSENT
 
 

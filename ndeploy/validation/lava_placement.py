@@ -2,8 +2,8 @@
 cores that were measured.
 
 The compiler is closed. The notebooks of lava-dl print, by layer, the cores and the neurons of one core (PilotNet-LIF:
-pilotnet_snn/benchmark.ipynb at 12f04021; PilotNet-SDNN: pilotnet_sdnn/benchmark.ipynb at 1878d6d4). The rule below was
-read off these tables and gives every line of both:
+pilotnet_snn/benchmark.ipynb at dad9dfad and, the same, at 12f04021; PilotNet-SDNN: pilotnet_sdnn/benchmark.ipynb at
+1878d6d4). The rule below was read off these tables and gives every layer's cores in both:
 
 - no core holds two layers;
 - a convolution is cut along its width only, into stretches of 2^k columns: the width is filled up to a power of two and

@@ -12,7 +12,7 @@ RECOMPUTED = "recomputed"
 SHAPE_ONLY = "shape only"
 """From the published shapes with an activity that is stated, or that comes from another input than published."""
 ANCHOR = "anchor"
-"""Arithmetic on published totals against a constant in use; no network was run."""
+"""Published totals beside a constant that was composed with them: shown, and judged neither right nor wrong."""
 ABSENT = "not computed"
 """Too little is published, or the network is not on this machine."""
 BASES = (RECOMPUTED, SHAPE_ONLY, ANCHOR, ABSENT)
@@ -56,8 +56,8 @@ class Row:
     @property
     def inside(self) -> bool | None:
         """Whether the measured value lies between low and high, or nominal is within the tolerance; None without an
-        estimate."""
-        if self.estimate is None or self.error is None:
+        estimate and for anchors."""
+        if self.estimate is None or self.error is None or self.basis == ANCHOR:
             return None
         held = self.estimate.low <= self.measurement.value <= self.estimate.high
         return held or abs(self.error) <= self.measurement.tolerance

@@ -138,8 +138,11 @@ def hala_point_rows(target: Target) -> tuple[Row, ...]:
             measurement,
             Range(price.low, price.nominal, price.high),
             ANCHOR,
-            "the price of a dense synaptic operation, which should not exceed what everything together takes",
-            ("both maxima may not be reached together; the figure holds static power, mesh and neurons too",),
+            "the price of a dense synaptic operation",
+            (
+                "its low is this figure less static power (docs/energy.md), so that nothing independent is tested",
+                "both maxima may not be reached together; the figure holds static power, mesh and neurons too",
+            ),
         ),
     )
 

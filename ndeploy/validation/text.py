@@ -65,7 +65,7 @@ def verdict(rows: Sequence[Row]) -> str:
     """How many agree, in a sentence: energies, times and rates apart from counts."""
     physical = [row for row in rows if row.measurement.unit in (*_SI, "1/s")]
     counts = [row for row in rows if row not in physical]
-    left = sum(row.inside is None for row in rows)
+    left = sum(row.estimate is None for row in rows)
     tail = f"; {left} not computed, for the reasons given" if left else ""
     return f"Inside the estimate: {_share(physical)} energies, times and rates, {_share(counts)} counts{tail}."
 
