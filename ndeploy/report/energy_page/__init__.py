@@ -1,1 +1,5 @@
-"""The HTML page of an energy report."""
+"""The energy report as one HTML page."""
+
+from ndeploy.report.energy_page.render import page
+
+__all__ = ["page"]

@@ -1,0 +1,111 @@
+"""Baselines under the same rules, and NeuroBench's metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from markupsafe import Markup
+
+from ndeploy.energy.ranges import Range
+from ndeploy.energy.result import Baseline, EnergyReport
+from ndeploy.report.energy_page.bars import axis, bar
+from ndeploy.report.energy_page.numbers import NOTHING, interval, quantity
+from ndeploy.report.energy_page.scale import Scale, logarithmic
+from ndeploy.report.energy_page.sources import Sources
+from ndeploy.report.energy_page.tables import Column, Row, Table
+from ndeploy.report.energy_page.verdict import SPIKING, kind
+
+MOST_ITEMS = 12
+DEPTH = 3
+
+
+def baselines(report: EnergyReport, sources: Sources) -> Table:
+    """Networks by the rules that price them, on one logarithmic axis; the chip's own estimate stands apart."""
+    energies = [b.energy for b in report.baselines]
+    if report.energy is not None:
+        energies.append(report.energy)
+    scale = logarithmic(end for energy in energies for end in (energy.low, energy.nominal, energy.high))
+    rows: list[Row] = []
+    for rules in dict.fromkeys(b.rules for b in report.baselines):
+        rows.append(Row((f"by the rules of {rules}",), "head"))
+        rows += [_baseline(b, scale, sources) for b in report.baselines if b.rules == rules]
+    if report.energy is not None:
+        rows.append(
+            Row((f"by the prices of {report.target} (other rules: not to be compared digit by digit)",), "head")
+        )
+        cells = ("spiking network, placed", "", "", *_drawn(report.energy, scale, "sum"), "")
+        rows.append(Row(cells, "sum"))
+    columns = (
+        Column("network", "name"),
+        Column("multiply-accumulates"),
+        Column("accumulates"),
+        Column("", "bar"),
+        Column("energy a sample"),
+        Column("interval"),
+        Column("source", "text"),
+    )
+    return Table(
+        "Baselines", columns, tuple(rows), axis(scale, "J"), "Logarithmic axis. Only rows under one heading compare."
+    )
+
+
+def _baseline(baseline: Baseline, scale: Scale, sources: Sources) -> Row:
+    name = Markup('{}<small class="block">{}</small>').format(baseline.name, baseline.note)
+    drawn = _drawn(baseline.energy, scale, "chip" if kind(baseline) == SPIKING else "other")
+    numbers = (quantity(baseline.macs), quantity(baseline.acs))
+    return Row((name, *numbers, *drawn, sources.mark(baseline.source, baseline.status)))
+
+
+def _drawn(energy: Range, scale: Scale, colour: str) -> tuple[str, str, str]:
+    return bar(energy, scale, "J", colour), quantity(energy.nominal, "J"), interval(energy, "J")
+
+
+def parts(found: Sequence[Baseline]) -> Table | None:
+    """What each baseline's energy consists of; None where nobody says."""
+    names = list(dict.fromkeys(name for b in found for name in b.terms))
+    if not names:
+        return None
+    rows = [
+        Row((f"{b.name}, {b.rules}", *(quantity(b.terms[n], "J") if n in b.terms else NOTHING for n in names)))
+        for b in found
+        if b.terms
+    ]
+    return Table(
+        "Parts of the baselines' energy", (Column("network", "name"), *(Column(n) for n in names)), tuple(rows)
+    )
+
+
+def facts(found: Mapping[str, Any], depth: int = 0) -> tuple[tuple[str, str], ...]:
+    """Nested data as pairs: "a / b" for what is inside a; long lists by their length."""
+    pairs: list[tuple[str, str]] = []
+    for name, value in found.items():
+        label = str(name).replace("_", " ")
+        if isinstance(value, Mapping):
+            inner = facts(value, depth + 1) if depth < DEPTH else ((f"{len(value)} entries", ""),)
+            pairs += [(f"{label} / {inside}", words) for inside, words in inner[: 4 * MOST_ITEMS]]
+        else:
+            pairs.append((label, words(value)))
+    return tuple(pairs)
+
+
+def words(value: object) -> str:
+    """A value of JSON in words."""
+    if value is None or value == "":
+        return NOTHING
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    if isinstance(value, list | tuple):
+        if not value:
+            return "none"
+        told = "; ".join(_item(item) for item in value[:MOST_ITEMS])
+        return told if len(value) <= MOST_ITEMS else f"{told}; and {len(value) - MOST_ITEMS} more"
+    return str(value)
+
+
+def _item(item: object) -> str:
+    if isinstance(item, Mapping):
+        return ", ".join(f"{str(k).replace('_', ' ')} {words(v)}" for k, v in list(item.items())[:MOST_ITEMS])
+    return words(item)
