@@ -16,8 +16,8 @@ from ndeploy.place.regions import Routers
 
 ROUNDS = 40
 """Rounds of a descent at most; one without an exchange is the last."""
-SEARCH = 1500
-"""Exchanges that a search makes after its descent, the best of each moment, up or down."""
+SEARCH = (1500, 50)
+"""Exchanges that a search makes after its descent, at most and for each core."""
 TENURE = 12
 """Exchanges for which a core does not go back to a router it left, at least; up to twice as many."""
 
@@ -109,7 +109,7 @@ def searched(within: Window, at: IntArray) -> IntArray:
     every, real = np.arange(len(place)), np.arange(cores)
     until = np.zeros((len(place), len(within.region)), dtype=np.int64)  # of each core at each router
     best, now, lowest = place.copy(), 0.0, 0.0
-    for turn in range(1, SEARCH + 1):
+    for turn in range(1, min(SEARCH[0], SEARCH[1] * cores) + 1):
         of_place = cost[:, place]  # each core where each other one is
         own = of_place[every, every]
         change = of_place[real] + of_place.T[real] - own[real, None] - own
