@@ -79,12 +79,14 @@ def sweep(
     workers: str = "1",
     journal: Path | None = None,
     progress: Callable[[str], None] = lambda line: None,
+    note: Callable[[str], None] = lambda line: None,
 ) -> Iterator[Row]:
     """Rows in the order of the cases, each as soon as it and all before it are there.
 
     journal: keeps rows that are done, and gives those that an interrupted sweep of the same files has kept; it is left
-    where it is. Raises what `search.workers.pool` and `search.journal.Journal` raise: a case that cannot be built is a
-    row, a worker that dies is an error.
+    where it is. progress: called for every row that is done; note: with what journal and workers have to say. Raises
+    what `search.workers.pool` and `search.journal.Journal` raise: a case that cannot be built is a row, a worker that
+    dies is an error.
     """
     if workers.startswith(("tcp:", "tls:")):
         context = replace(context, files=_files(context))
@@ -93,6 +95,8 @@ def sweep(
         waiting = [case for case in dict.fromkeys(asked) if case not in known]
         progress(f"{len(known)} of {len(set(asked))} combinations")
         with pool(workers if waiting else "1", context) as measurers:
+            for line in (*kept.notes, *measurers.notes):
+                note(line)
             fresh = measurers.map(measure, waiting)
             for case in asked:
                 while case not in known:
@@ -126,10 +130,9 @@ def _measured(context: Context, case: Case, model: Path, calibration: Path | Non
     from ndeploy.decode import clipped
     from ndeploy.energy.compare import cost_of
     from ndeploy.energy.estimate import estimate
-    from ndeploy.energy.measure import Options, counted
+    from ndeploy.energy.measure import Options, counted, silent_remarks
     from ndeploy.evaluate import beyond_classes
     from ndeploy.pipeline import compile_model
-    from ndeploy.place import place
     from ndeploy.search.score import judge, unit
     from ndeploy.summary import summarise
 
@@ -140,6 +143,7 @@ def _measured(context: Context, case: Case, model: Path, calibration: Path | Non
         steps=case.steps,
         activation_bits=case.activation_bits,
         attention=case.attention,
+        place=case.place,
         calibration=calibration,
     )
     with threadpool_limits(1):  # roundings do not depend on how many cores there are
@@ -149,9 +153,8 @@ def _measured(context: Context, case: Case, model: Path, calibration: Path | Non
         compiled.program, context.data, Options(batch=context.batch, threads=threads())
     )
     _same_steps(case, program.steps)
+    silent = silent_remarks(program, activity)
     placed = compiled.placed
-    if case.place != "cores" or program is not compiled.program:
-        placed = place(program, compiled.target, case.place, activity)
     report = estimate(
         program,
         placed,
@@ -163,7 +166,7 @@ def _measured(context: Context, case: Case, model: Path, calibration: Path | Non
     )
     port, result = program.outputs[0], evaluation.result
     judged = judge(result.outputs[port.population], result.predictions, port, unit(program, port), wanted)
-    told = (*compiled.diagnostics, *clipped(program, context.data.x, context.data.x_scale))
+    told = (*compiled.diagnostics, *silent, *clipped(program, context.data.x, context.data.x_scale))
     told = (*told, *beyond_classes(program, context.data.y))
     summary = summarise(program)
     return Measured(
