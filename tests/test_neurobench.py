@@ -13,7 +13,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from neurobench_networks import NETWORKS, SAMPLES, STEPS, record
 
-from ndeploy.energy.neurobench import compute, is_activation, live_fan_out, membrane_updates, metrics, of_spikes
+from ndeploy.energy.neurobench import (
+    compute,
+    is_activation,
+    live_fan_out,
+    membrane_updates,
+    membranes,
+    metrics,
+    of_spikes,
+)
 from ndeploy.ir.program import Population, Program
 from ndeploy.ir.result import Activity
 from ndeploy.neurons import Affine, CubaLi, Input, Relay, TernaryLif
@@ -133,6 +141,7 @@ def test_a_membrane_changes_or_not() -> None:
     program = NETWORKS["linear"]()
     still = Program("p", (Population("in", (1,), Input()), replace(program.population("b"), shape=(2,))), (), (), (), 4)
     v = np.array([[[1, 0], [1, 0], [2, 0], [2, 5]]])
+    assert membranes(still) == ("state/b/v",)
     assert membrane_updates(still, {"state/b/v": v}) == 2 + 2
 
 

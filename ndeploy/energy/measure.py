@@ -62,7 +62,7 @@ def measure(
     from ndeploy.place import place
 
     fitted, evaluation, activity = counted(program, data, options)
-    remarks = _rates(fitted, activity)
+    remarks = silent_remarks(fitted, activity)
     options.progress("placing")
     if placed is None or options.objective is not None:
         placed = place(fitted, target, options.objective or "cores", activity)
@@ -82,7 +82,7 @@ def measure(
     return report, remarks
 
 
-def _rates(program: Program, activity: Activity) -> tuple[Diagnostic, ...]:
+def silent_remarks(program: Program, activity: Activity) -> tuple[Diagnostic, ...]:
     """Raises UsageError ND434 where nothing was sent at all; a remark where only the inputs are silent."""
     sent = {name: int(values.sum()) for name, values in activity.messages.items()}
     if not any(sent.values()):

@@ -89,18 +89,18 @@ def compute(program: Program, activity: Activity, traces: Mapping[str, IntArray]
     traces: those of the run that start with "state/", for the membrane updates; without them there are none.
     """
     layers = counted(program)
-    macs, acs, dense = 0, 0, 0
+    macs, acs, dense = 0.0, 0.0, 0
     for projection in layers:
         source = program.population(projection.source)
         sent = activity.messages[projection.source].sum(axis=0)
-        operations = int(sent @ live_fan_out(projection.synapses))
+        operations = (sent @ live_fan_out(projection.synapses)).item()  # no int(): estimated activity is not whole
         dense += projection.synapses.count() * made(program, source) * activity.samples
         if of_spikes(source.neuron):
             acs += operations
         else:
             macs += operations
     active = [p for p in program.populations if is_activation(p.neuron)]
-    spikes = {p.name: int(activity.messages[p.name].sum()) for p in active}
+    spikes = {p.name: activity.messages[p.name].sum().item() for p in active}
     updates = {p.name: p.size * made(program, p) * activity.samples for p in active}
     weights, small = _numbers(program)
     return Metrics(
@@ -160,6 +160,11 @@ def live_fan_out(synapses: Synapses) -> IntArray:
     return np.bincount(source[live.reshape(-1)[index]], minlength=synapses.n_in).astype(np.int64)
 
 
+def membranes(program: Program) -> tuple[str, ...]:
+    """Names of the traces that `membrane_updates` reads."""
+    return tuple(f"state/{p.name}/v" for p in program.populations if has_membrane(p.neuron))
+
+
 def membrane_updates(program: Program, traces: Mapping[str, IntArray]) -> float:
     """How often a membrane differs after an update from before it, a sample.
 
@@ -203,7 +208,7 @@ def _connection_sparsity(layers: tuple[Projection, ...]) -> float:
     return round(zeros / stored, 4) if stored else 0.0
 
 
-def _silent(spikes: int, updates: int) -> float:
+def _silent(spikes: float, updates: int) -> float:
     return (updates - spikes) / updates if updates else 0.0
 
 
@@ -238,7 +243,7 @@ def _not_counted(program: Program, activity: Activity) -> tuple[str, ...]:
         said.append(f"product '{product.name}': {n * program.steps} scalar products a sample{of}")
     for projection in program.projections:
         if projection.synapses.kind not in LAYERS and not projection.unit:
-            n = int(activity.messages[projection.source].sum(axis=0) @ live_fan_out(projection.synapses))
+            n = (activity.messages[projection.source].sum(axis=0) @ live_fan_out(projection.synapses)).item()
             said.append(
                 f"projection '{projection.name}': {n / activity.samples:.6g} synaptic operations a sample of synapses "
                 "listed one by one"
