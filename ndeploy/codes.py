@@ -198,8 +198,25 @@ CODES: dict[str, Code] = {
         "A weight, exponent, delay, threshold, bias, refractory period or message does not fit the chip's field.",
     ),
     "ND412": Code("too large for any system", "The program needs more chips than the target's largest system has."),
-    "ND413": Code("no such placement", "The objectives are cores, traffic, latency and layers; the methods are named."),
+    "ND413": Code(
+        "unknown way of placing",
+        "Objectives are cores, traffic, latency and layers; methods are auto, greedy and cp-sat, which packs for "
+        "cores.",
+    ),
     "ND414": Code(
+        "rates do not belong to the program",
+        "Placing by measured rates needs the activity of a run of this very program, with messages in it: activity of "
+        "other populations, other sizes or other model steps, or without a single message, decides nothing.",
+    ),
+    "ND415": Code(
+        "placement record not usable",
+        "The placement kept in an artifact does not describe the artifact's program on its target: neurons stand "
+        "twice or nowhere, or a core holds more than it can.",
+    ),
+    "ND416": Code(
+        "solver not installed", "CP-SAT is part of the optional package ortools: pip install ndeploy[place]."
+    ),
+    "ND417": Code(
         "placed by rates that nobody measured",
         "Placing for traffic or latency weighs messages by how often neurons send. Without calibration data every "
         "neuron is taken to send equally often (a warning).",
@@ -218,10 +235,45 @@ CODES: dict[str, Code] = {
         "An energy budget was given, and nobody has published what an event costs on the target. `ndeploy targets "
         "show` lists the prices that a target has; its own file in targets/ is where they belong.",
     ),
+    "ND432": Code(
+        "price table not usable",
+        "A file of prices lacks a constant or its source, has one that is negative, out of order or in a unit that "
+        "cannot be read, names an event that nobody counts, or mixes all-in and incremental prices. The message names "
+        "the file, the key and the value; docs/energy.md describes the format.",
+    ),
+    "ND433": Code(
+        "unknown price table",
+        "`--model` names no price table that is shipped, and no .toml file. `ndeploy targets prices` lists those that "
+        "are.",
+    ),
     "ND434": Code(
         "silent network",
         "No neuron sends anything on the data, so there is no activity to price: the data are all zero, or not those "
         "the network was trained for. As a warning: some populations are silent.",
+    ),
+    "ND470": Code(
+        "no such published measurement",
+        "`ndeploy validate --only NAME` takes a workload, as pilotnet-lif, or one of its figures, as "
+        "pilotnet-lif/energy. `ndeploy validate --json` lists them all.",
+    ),
+    "ND471": Code(
+        "not the network that was measured",
+        "Published measurements are recomputed with lava-dl's own network files and frame. The file found in their "
+        "place is of another kind or shape, so that a comparison would say nothing.",
+    ),
+    "ND435": Code(
+        "frontier not usable",
+        "The file of --frontier is not what `ndeploy sweep --json` or `ndeploy quantize --frontier --json` prints.",
+    ),
+    "ND460": Code(
+        "too many combinations",
+        "`ndeploy sweep` compiles and runs every combination of the values given; one command takes at most 512.",
+    ),
+    "ND461": Code(
+        "steps that nothing would run",
+        "`ndeploy sweep` was asked for a number of model steps, and the data hold sequences: a program runs as many "
+        "steps as a sequence has, so every row would be the same. Leave out --steps, or sweep it on data with one "
+        "value a sample.",
     ),
     # -- 5xx data --------------------------------------------------------------------------------------------------
     "ND501": Code("bad data file", "The data is not an .npz with an array `x`, or cannot be read."),

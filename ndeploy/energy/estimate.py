@@ -20,11 +20,12 @@ from ndeploy.neurons import Input
 from ndeploy.place import Placed
 from ndeploy.place.flows import HOST
 from ndeploy.place.mesh import board_of, positions
-from ndeploy.target import CHIP_EVENTS, EMBEDDED_EVENT, Price, PriceTable, Target
+from ndeploy.target import CHIP_EVENTS, EMBEDDED_EVENT, STATIC, PriceTable, Target
 
 ESTIMATE = "estimate from exact counts and cited prices: dynamic energy of the chip"
 NOT_MODELLED = (
-    "queues in the mesh: latency is a lower bound",
+    "queues in the mesh, and the time the host takes to send and read: latency is a lower bound, and boards are often "
+    "bound by input and output",
     "temperature, voltage and frequency other than those of the prices' sources",
     "learning, and loading the program (its bytes are listed)",
     "the host's own processor and its board",
@@ -107,7 +108,7 @@ def estimate(
     anything = bool(prices.table.energy)
     energy = _sum(terms) if anything else None
     bound = _sum([t for t in terms if t.energy is not None]) if allow_unpriced and anything else None
-    static = _static(prices.table.static_power, placed, times)
+    static = _static(prices, placed, times)
     all_terms = (*terms, *([static] if static else []), *host_terms, load)
     return EnergyReport(
         target=target.name,
@@ -131,7 +132,7 @@ def estimate(
         steps=_steps(ledger, prices),
         links=ledger.routes.link_loads(ledger.samples),
         unpriced=_unpriced(all_terms, static, placed, times, ledger),
-        not_modelled=NOT_MODELLED,
+        not_modelled=(*NOT_MODELLED, *prices.table.notes),
         baselines=tuple(baselines),
         neurobench=dict(neurobench or {}),
         placement=placed.summary(),
@@ -149,8 +150,11 @@ def _sum(terms: Sequence[Term]) -> Range | None:
     return total
 
 
-def _static(power: Price | None, placed: Placed, times: Timing | None) -> Term | None:
+def _static(prices: _Priced, placed: Placed, times: Timing | None) -> Term | None:
     """Static power of the chips in use, for as long as a sample occupies them."""
+    if prices.covered(STATIC) and placed.chips:
+        return Term("static", "static", float(placed.chips), ZERO, covered=prices.covered(STATIC))
+    power = prices.table.static_power
     if power is None or times is None or not placed.chips:
         return None
     span = times.interval

@@ -72,7 +72,12 @@ def timing(program: Program, ledger: Ledger, table: PriceTable) -> Timing | None
         latency = interval * window / length if pipelined else interval
         found[bound] = (latency, interval)
         busy[bound] = work.sum(axis=1)
-    timed = {event for event, counts in ledger.events.items() if counts.any() and table.duration(event) is None}
+    # an event whose energy another price holds happens within that event, and takes its time with it
+    timed = {
+        event
+        for event, counts in ledger.events.items()
+        if counts.any() and table.duration(event) is None and event not in table.covered
+    }
     if processor and table.duration(EMBEDDED_EVENT) is None:
         timed.add(EMBEDDED_EVENT)
     return Timing(

@@ -25,5 +25,5 @@ def rates(
     if data is None:
         even = "without calibration data every neuron is taken to send equally often"
         asked = f"placed for {objective} by rates that nobody measured: {even}"
-        return None, (Diagnostic("ND414", asked, "give --calibration DATA.npz"),)
+        return None, (Diagnostic("ND417", asked, "give --calibration DATA.npz"),)
     return counted(program, data.spread(SAMPLES), Options(progress=progress))[2], ()

@@ -156,6 +156,13 @@ class EnergyReport:
             return None
         return self.energy + self.static + self.host
 
+    @property
+    def throughput(self) -> Range | None:
+        """Samples a second: low is that of the longest interval."""
+        if self.interval is None or self.interval.low <= 0:
+            return None
+        return Range(1 / self.interval.high, 1 / self.interval.nominal, 1 / self.interval.low)
+
     def to_json(self) -> dict[str, Any]:
         """Plain data, with the fields of the command line's contract."""
         found = asdict(self)
@@ -169,6 +176,7 @@ class EnergyReport:
             "total_joules": plain(self.total),
             "latency_seconds": plain(self.latency),
             "interval_seconds": plain(self.interval),
+            "throughput_per_second": plain(self.throughput),
             "terms": [_term(term) for term in self.terms],
             **{name: _lists(value) for name, value in found.items()},
         }
