@@ -3,7 +3,8 @@
 The cost of a placement is the sum over packets of their hops, a crossing from chip to chip counted as `CROSSING` hops.
 It is a quadratic assignment problem: no method of polynomial time comes near an optimum for certain, so a lower bound
 stands beside what was found. Cores are spread over the board by recursive bisection (`ndeploy.place.regions`), and in
-the given order as a second start; each start then gets better by exchanges of two cores until none helps.
+the given order as a second start; each start then gets better by exchanges of two cores until none helps, and the
+better end by a tabu search on each chip (`ndeploy.place.exchange`).
 Deterministic: no time limit, no random numbers, sums of integers only in exchanges.
 """
 
