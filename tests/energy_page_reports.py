@@ -59,7 +59,7 @@ def made(layers: int = 3, cores: int = 8, steps: int = 16, name: str = "digits")
             counts[event] = counts.get(event, 0.0) + n
     barrier = Range(1e-11, 2e-11, 4e-11)
     terms = [term(event, n, UNIT[event]) for event, n in counts.items() if event in UNIT]
-    terms.append(Term("spike", "chip", counts["spike"], ZERO, ZERO, covered="neuron-update.active holds it"))
+    terms.append(Term("spike", "chip", counts["spike"], ZERO, ZERO, covered="neuron-update"))
     terms.append(term("barrier", float(cores * steps), barrier, status="code"))
     energy = summed([t.energy for t in terms if t.energy is not None])
     per_core = summed([row.energy for row in rows if row.energy is not None])

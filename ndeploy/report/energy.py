@@ -36,8 +36,8 @@ def report(found: EnergyReport) -> list[RenderableType]:
     if found.baselines:
         parts += ["", _baselines(found)]
     for title, lines in (
-        ("without a price", found.unpriced),
-        ("held by another price", tuple(f"{t.name}: {t.covered}" for t in found.terms if t.covered)),
+        ("without a price or a time", found.unpriced),
+        ("held by another price", tuple(f"{t.name}: in the price of {t.covered}" for t in found.terms if t.covered)),
         ("not modelled", found.not_modelled),
     ):
         if lines:

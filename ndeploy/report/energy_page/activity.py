@@ -39,6 +39,8 @@ def table(report: EnergyReport) -> Table:
 
 
 def _row(layer: LayerCost) -> Row:
+    if layer.counts.get("embedded-op") and not layer.counts.get("spike"):
+        return Row((layer.name, "on the processor", "", "", *_sums([layer])))
     return Row(
         (
             layer.name,

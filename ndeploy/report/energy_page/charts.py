@@ -19,6 +19,9 @@ HEIGHT = 180
 MOST_COLUMNS = 64
 """Of more steps, neighbours are drawn as one column: their mean."""
 MOST_ROWS = 16
+FEW_CORES = 12
+LEAST_REST = 1e-6
+"""Of a whole, below which a difference is one of rounding."""
 
 
 @dataclass(frozen=True)
@@ -36,8 +39,8 @@ def columns(steps: int) -> tuple[range, ...]:
     return tuple(range(i * steps // count, (i + 1) * steps // count) for i in range(count))
 
 
-def by_step(steps: Sequence[StepCost]) -> Markup:
-    """Columns with whiskers, one a model step; nothing where no step has an energy."""
+def by_step(steps: Sequence[StepCost], whole: Range | None) -> Markup:
+    """Columns with whiskers, one a model step; nothing where no step has an energy. whole: a sample's energy."""
     known = [step.energy for step in steps]
     if not known or any(energy is None for energy in known):
         return Markup("")
@@ -62,9 +65,19 @@ def by_step(steps: Sequence[StepCost]) -> Markup:
     most = max(range(len(found)), key=lambda i: found[i].nominal)
     words = (
         f"Energy by model step, {len(found)} steps. The most is step {most}: {full(found[most], 'J')}; "
-        f"the mean is {full(_mean(found), 'J')}."
+        f"the mean is {full(_mean(found), 'J')}.{_elsewhere(found, whole)}"
     )
     return frame(body, "Energy by model step", words)
+
+
+def _elsewhere(found: Sequence[Range], whole: Range | None) -> str:
+    """What of a sample's energy belongs to no step."""
+    if whole is None:
+        return ""
+    rest = whole.nominal - sum(energy.nominal for energy in found)
+    if rest <= LEAST_REST * whole.nominal:
+        return ""
+    return f" {quantity(rest, 'J')} a sample, of barriers and of the embedded processor, belong to no step."
 
 
 def layers_by_step(report: EnergyReport) -> tuple[Strip, ...]:
@@ -94,9 +107,9 @@ def _binned(layer: LayerCost) -> list[float]:
 
 
 def cores_in_order(report: EnergyReport) -> Markup:
-    """Every core's energy, from the most to the least, as one outline; nothing for fewer than three cores."""
+    """Every core's energy, from the most to the least, as one outline; nothing for few cores, which a table shows."""
     found = sorted((core.energy.nominal for core in report.cores if core.energy is not None), reverse=True)
-    if len(found) < 3 or len(found) != len(report.cores) or found[0] <= 0:
+    if len(found) < FEW_CORES or len(found) != len(report.cores) or found[0] <= 0:
         return Markup("")
     scale = linear([found[0]])
     body = horizontal(scale, "J")

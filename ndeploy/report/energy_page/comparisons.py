@@ -18,6 +18,8 @@ from ndeploy.report.energy_page.verdict import SPIKING, kind
 
 MOST_ITEMS = 12
 DEPTH = 3
+LONG = 40
+"""Characters of an item of a list from which each stands in a line of its own."""
 
 
 def baselines(report: EnergyReport, sources: Sources) -> Table:
@@ -95,17 +97,22 @@ def words(value: object) -> str:
         return NOTHING
     if isinstance(value, bool):
         return "yes" if value else "no"
+    if isinstance(value, int):
+        return f"{value:,}"
     if isinstance(value, float):
         return f"{value:.6g}"
     if isinstance(value, list | tuple):
         if not value:
             return "none"
-        told = "; ".join(_item(item) for item in value[:MOST_ITEMS])
-        return told if len(value) <= MOST_ITEMS else f"{told}; and {len(value) - MOST_ITEMS} more"
+        apart = "\n" if any(isinstance(item, Mapping) or len(str(item)) > LONG for item in value) else ", "
+        told = apart.join(_item(item) for item in value[:MOST_ITEMS])
+        return told if len(value) <= MOST_ITEMS else f"{told}{apart}and {len(value) - MOST_ITEMS} more"
     return str(value)
 
 
 def _item(item: object) -> str:
     if isinstance(item, Mapping):
+        if isinstance(item.get("reason"), str):
+            return f"{words(item.get('name'))}: {item['reason']}"
         return ", ".join(f"{str(k).replace('_', ' ')} {words(v)}" for k, v in list(item.items())[:MOST_ITEMS])
     return words(item)

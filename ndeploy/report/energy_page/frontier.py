@@ -19,6 +19,7 @@ from ndeploy.report.energy_page.charts import frame
 from ndeploy.report.energy_page.numbers import interval, quantity, share
 from ndeploy.report.energy_page.scale import Scale, between, linear, logarithmic
 from ndeploy.report.energy_page.tables import Column, Row, Table
+from ndeploy.report.energy_page.verdict import named
 
 LISTS = ("rows", "points", "frontier")
 """Where the JSON of `ndeploy sweep` and `ndeploy quantize --frontier` has its points."""
@@ -54,7 +55,7 @@ def points(found: Mapping[str, Any] | None, report: EnergyReport) -> tuple[tuple
     known = [point for point in read if point is not None]
     left_out = len(entries) - len(known)
     if known and report.accuracy is not None and report.energy is not None:
-        known.append(Point(f"this program: {report.program}", report.accuracy, report.energy, here=True))
+        known.append(Point(f"this program: {named(report)}", report.accuracy, report.energy, here=True))
     return tuple(sorted(known, key=lambda p: (p.energy.nominal, not p.here, p.label))), left_out
 
 
@@ -106,32 +107,33 @@ def scatter(found: Sequence[Point]) -> Markup:
     across = logarithmic(energies) if max(energies) > SPREAD * min(energies) else linear(energies)
     up = between(p.accuracy for p in found)
     body = _accuracies(up) + _energies(across)
-    for number, point in enumerate(found, 1):
-        x, y = across.at(point.energy.nominal), round(HEIGHT * (1 - up.at(point.accuracy)), 1)
-        low, high = across.at(point.energy.low), across.at(point.energy.high)
-        kind = "sum" if point.here else "chip"
-        body += Markup(
-            '<g><title>{}: {}, {}</title><line class="whisker" x1="{}" x2="{}" y1="{y}" y2="{y}"/>'
-            '<circle class="{}" cx="{}" cy="{y}" r="9"/><text class="inside" x="{}" y="{}">{}</text></g>'
-        ).format(
-            point.label,
-            share(point.accuracy, 1.0),
-            quantity(point.energy.nominal, "J"),
-            percent(low),
-            percent(high),
-            kind,
-            percent(x),
-            percent(x),
-            round(y + 4, 1),
-            number,
-            y=y,
-        )
+    # markers above all whiskers, so that each number can be read
+    lines = Markup("").join(_whisker(point, across, up) for point in found)
+    body += lines + Markup("").join(_marker(number, point, across, up) for number, point in enumerate(found, 1))
     first, last, best = (_said(p) for p in (found[0], found[-1], max(found, key=lambda p: p.accuracy)))
     words = (
         f"{len(found)} programs, from {first} to {last}. The most accurate: {best}. Across: dynamic energy a sample; "
         "up: accuracy. Numbers are those of the table."
     )
     return frame(body, "Accuracy against energy", words, HEIGHT)
+
+
+def _height(point: Point, up: Scale) -> float:
+    return round(HEIGHT * (1 - up.at(point.accuracy)), 1)
+
+
+def _whisker(point: Point, across: Scale, up: Scale) -> Markup:
+    low, high = percent(across.at(point.energy.low)), percent(across.at(point.energy.high))
+    return Markup('<line class="reach" x1="{}" x2="{}" y1="{y}" y2="{y}"/>').format(low, high, y=_height(point, up))
+
+
+def _marker(number: int, point: Point, across: Scale, up: Scale) -> Markup:
+    x, y = percent(across.at(point.energy.nominal)), _height(point, up)
+    told = f"{point.label}: {share(point.accuracy, 1.0)}, {quantity(point.energy.nominal, 'J')}"
+    return Markup(
+        '<g><title>{}</title><circle class="{}" cx="{x}" cy="{}" r="9"/>'
+        '<text class="inside" x="{x}" y="{}">{}</text></g>'
+    ).format(told, "sum" if point.here else "chip", y, round(y + 4, 1), number, x=x)
 
 
 def _said(point: Point) -> str:
@@ -162,7 +164,7 @@ def _energies(across: Scale) -> Markup:
 
 
 def table(found: Sequence[Point]) -> Table:
-    """The points with their numbers; those that none beats (more accurate for less nominal energy) are marked."""
+    """The points with their numbers; those that none beats (as accurate for less nominal energy) are marked."""
     rows = []
     for number, point in enumerate(found, 1):
         beaten = any(_beats(other, point) for other in found)
@@ -173,7 +175,7 @@ def table(found: Sequence[Point]) -> Table:
                     share(point.accuracy, 1.0),
                     quantity(point.energy.nominal, "J"),
                     interval(point.energy, "J"),
-                    "" if beaten else "on the frontier",
+                    "" if beaten else "on the frontier, nominally",
                 ),
                 "sum" if point.here else "",
             )

@@ -18,31 +18,31 @@ MOST_LAYERS = 24
 MOST_CORES = 16
 GROUP_TITLES = {
     "chip": "dynamic energy of the chip",
-    "static": "static energy: power that flows whatever happens, for the time of a sample",
+    "static": "static energy: power that flows whatever happens, for the time between two samples",
     "host": "host: messages in and out",
     "load": "once, when the program is loaded (in no sum)",
 }
 MEANINGS = {
-    "synaptic-op.dense": "a stored synapse visited by a message, dense layers",
-    "synaptic-op.sparse": "the same, sparse layers and products",
-    "synaptic-op.conv": "the same, convolutions",
+    "synaptic-op.dense": "a synapse visited by a message, of dense layers",
+    "synaptic-op.sparse": "a synapse visited, of sparse layers and products",
+    "synaptic-op.conv": "a synapse visited, of convolutions",
     "axon-in": "a packet taken in by a core",
     "neuron-update.active": "an update with input or bias",
-    "neuron-update.idle": "an update without",
+    "neuron-update.idle": "an update without input",
     "spike": "a message made by a neuron",
     "message": "a packet put out",
     "hop.east-west": "a packet's way to the next router",
     "hop.north-south": "a packet's way to the next router",
     "chip-link": "a packet's way to the next chip",
-    "payload-bit": "bits of graded messages",
-    "memory-read": "words of 64 bits",
-    "memory-write": "words of 64 bits",
+    "payload-bit": "a bit of a graded message",
+    "memory-read": "a word of 64 bits",
+    "memory-write": "a word of 64 bits",
     "barrier": "a core at the end of a chip step",
     "embedded-op": "an operation of the embedded processor",
-    "host-byte.in": "bytes sent by the host",
-    "host-byte.out": "bytes read by the host",
-    "configuration-byte": "bytes of the program",
-    "static": "chips in use",
+    "host-byte.in": "a byte that the host sends",
+    "host-byte.out": "a byte that the host reads",
+    "configuration-byte": "a byte of the program",
+    "static": "a chip in use",
 }
 
 
@@ -78,7 +78,7 @@ def _term(term: Term, scale: Scale, whole: float, sources: Sources) -> Row:
     name = Markup('{}<small class="block">{}</small>').format(term.name, MEANINGS.get(term.name, ""))
     each = stacked(term.unit_energy, "W" if term.group == "static" else "J")
     if term.covered:
-        each, words = Markup("covered"), Markup('0 J<small class="block wrap">{}</small>').format(term.covered)
+        each, words = Markup("covered"), Markup('0 J<small class="block wrap">in {}</small>').format(term.covered)
     elif term.energy is None:
         each, words = Markup("none known"), Markup("no price" if term.count else "does not happen")
     else:

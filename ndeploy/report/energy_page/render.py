@@ -21,7 +21,7 @@ from ndeploy.report.energy_page.hostile import printed
 from ndeploy.report.energy_page.numbers import full, interval, quantity
 from ndeploy.report.energy_page.scale import logarithmic
 from ndeploy.report.energy_page.tables import Column, Row, Table
-from ndeploy.report.energy_page.verdict import verdict
+from ndeploy.report.energy_page.verdict import named, verdict
 from ndeploy.report.style import percent
 
 if TYPE_CHECKING:
@@ -45,6 +45,7 @@ def page(report: EnergyReport, frontier_: Mapping[str, Any] | None = None, place
     known = _environment()
     return known.get_template("page.html.j2").render(
         report=report,
+        name=named(report),
         verdict=verdict(report),
         figures=figures(report),
         overview=overview(report),
@@ -52,7 +53,7 @@ def page(report: EnergyReport, frontier_: Mapping[str, Any] | None = None, place
         layers=parts.by_layer(report) if report.layers else None,
         cores=parts.by_core(report) if report.cores else None,
         core_order=charts.cores_in_order(report),
-        steps=charts.by_step(report.steps),
+        steps=charts.by_step(report.steps, report.energy or report.bound),
         strips=charts.layers_by_step(report),
         activity=activity.table(report) if report.layers else None,
         scatter=frontier.scatter(dots) if dots else None,

@@ -69,4 +69,4 @@ def constants(terms: Sequence[Term], sources: Sources) -> Table:
 
 def covered(report: EnergyReport) -> list[str]:
     """Events that cost nothing of their own, and what holds them."""
-    return [f"{term.name}: {term.covered}" for term in report.terms if term.covered]
+    return [f"{term.name}: in the price of {term.covered}" for term in report.terms if term.covered]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ndeploy.energy.ranges import Range
@@ -68,9 +68,16 @@ def verdict(report: EnergyReport) -> str:
     return f"{said}; {compared}." if compared else f"{said}."
 
 
+def named(report: EnergyReport) -> str:
+    """What the program is called: by its artifact, where that is known, for programs of one kind share a name."""
+    artifact = report.provenance.get("artifact")
+    name = artifact.get("name") if isinstance(artifact, Mapping) else None
+    return name if isinstance(name, str) and name else report.program
+
+
 def cost(report: EnergyReport) -> str:
     """What is known of the energy, without a full stop."""
-    what = f"A sample of {report.program} on {report.target}"
+    what = f"A sample of {named(report)} on {report.target}"
     if report.energy is not None:
         return f"{what} costs {full(report.energy, 'J')} of dynamic energy"
     without = [term.name for term in report.terms if term.group == "chip" and term.energy is None and term.count]
