@@ -108,6 +108,14 @@ def test_warnings_stand_once_with_the_rows_they_are_of() -> None:
     ]
 
 
+def test_one_reason_stands_once() -> None:
+    found = swept(row(), refused(), refused(bits=10), refused("loihi2", 12, "other"))
+    assert shown.refusals(found) == [
+        "loihi1: [ND411] weights of 12 bits (take 8 bits)",
+        "loihi2, 12 bits: [ND411] other (take 8 bits)",
+    ]
+
+
 def test_networks_without_answers_are_judged_by_their_loss() -> None:
     found = swept(row(accuracy=None, labels="", loss=0.125), row(bits=4, accuracy=None, labels="", loss=0.5))
     assert shown.what(found) == "loss"

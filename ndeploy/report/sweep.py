@@ -165,9 +165,9 @@ def report(swept: Swept) -> list[RenderableType]:
         table.add_row(*case, *(_refused(row.refusal) if row.refusal else _cells(row, place)))
     parts: list[RenderableType] = [style.plain(verdict(swept)), "", table]
     parts.append(style.plain(beside(swept)))
-    refused = [row for row in swept.rows if row.refusal is not None]
+    refused = refusals(swept)
     if refused:
-        parts += ["\n[bold]refused[/bold]", *(style.plain(f"- {why(row)}") for row in refused)]
+        parts += ["\n[bold]refused[/bold]", *(style.plain(f"- {line}") for line in refused)]
     told = warnings(swept)
     if told:
         parts += ["\n[bold yellow]beware[/bold yellow]", *(style.plain(f"- {line}") for line in told)]
@@ -199,10 +199,14 @@ def _cores(measured: Measured) -> str:
     return f"{measured.cores}{chips}" if measured.cores else "-"
 
 
-def why(row: Row) -> str:
-    """A refusal in one line."""
-    refusal = row.refusal
-    return "" if refusal is None else f"{row.case.named}: [{refusal.code}] {refusal.message} ({refusal.help})"
+def refusals(swept: Swept) -> list[str]:
+    """Why combinations were refused, each reason once with the rows it is of."""
+    found: dict[str, list[Row]] = {}
+    for row in swept.rows:
+        if row.refusal is not None:
+            text = f"[{row.refusal.code}] {row.refusal.message} ({row.refusal.help})"
+            found.setdefault(text, []).append(row)
+    return [f"{_whose(rows, swept.rows)}{text}" for text, rows in found.items()]
 
 
 def warnings(swept: Swept) -> list[str]:
@@ -219,12 +223,12 @@ def warnings(swept: Swept) -> list[str]:
     return [*lines, *swept.notes]
 
 
-def _whose(rows: Sequence[Row], measured: Sequence[Row]) -> str:
+def _whose(rows: Sequence[Row], every: Sequence[Row]) -> str:
     """Which rows, where it is not all of them: targets if all rows of those, else by name."""
-    if len(rows) == len(measured):
+    if len(rows) == len(every):
         return ""
     targets = list(dict.fromkeys(row.case.target for row in rows))
-    if len(rows) == sum(row.case.target in targets for row in measured):
+    if len(rows) == sum(row.case.target in targets for row in every):
         return f"{', '.join(targets)}: "
     more = f" and {len(rows) - 3} more" if len(rows) > 3 else ""
     return f"{'; '.join(row.case.named for row in rows[:3])}{more}: "

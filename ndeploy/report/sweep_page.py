@@ -13,7 +13,19 @@ from ndeploy.report.energy_page.numbers import NOTHING, full, interval, quantity
 from ndeploy.report.energy_page.scale import linear, logarithmic
 from ndeploy.report.energy_page.tables import Column, Table
 from ndeploy.report.energy_page.tables import Row as Line
-from ndeploy.report.sweep import HEADINGS, SAID, Swept, answered, beside, dynamic, shown, verdict, warnings, what, why
+from ndeploy.report.sweep import (
+    HEADINGS,
+    SAID,
+    Swept,
+    answered,
+    beside,
+    dynamic,
+    refusals,
+    shown,
+    verdict,
+    warnings,
+    what,
+)
 from ndeploy.report.sweep_picture import SPREAD, svg
 from ndeploy.sweep_rows import Row, standing, varying
 
@@ -25,7 +37,7 @@ def page(swept: Swept) -> str:
         sections.append(pages.Section("Every combination", pages.table(_costs(swept))))
         sections.append(pages.Section("Static, host and time", pages.table(_beside(swept))))
         sections.append(pages.Section("On the chip", pages.table(_chip(swept))))
-    refused = [why(row) for row in swept.rows if row.refusal is not None]
+    refused = refusals(swept)
     if refused:
         sections.append(pages.Section("Refused", pages.items(refused)))
     told = warnings(swept)
