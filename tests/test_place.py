@@ -289,4 +289,4 @@ def test_large_networks_place_in_seconds() -> None:
     for name in ("loihi1", "loihi2"):
         began = time.process_time()
         place(p, targets()[name])
-        assert time.process_time() - began < 4  # 1 s on the machine it was written on
+        assert time.process_time() - began < 10  # 2 s on the machine it was written on

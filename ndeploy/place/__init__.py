@@ -36,7 +36,7 @@ def place(
     objective, method: one of `OBJECTIVES` and `METHODS`. rates: what a run sent, for objectives that weigh messages;
     without it every neuron is taken to send equally often.
     Raises UsageError ND413 for an unknown objective or method, RefusedError ND402 where a single neuron is too much for
-    a core, ND412 where no system has enough chips.
+    a core, ND412 where no system has enough chips; UsageError ND416 where cp-sat is asked for and ortools is missing.
     """
     for given, known, what in ((objective, OBJECTIVES, "objective"), (method, METHODS, "method")):
         if given not in known:
@@ -47,16 +47,17 @@ def place(
     capacity = capacity_of(target.core)
     bound, by = lower_bound(units, capacity)
     chips_of(bound, target)  # refused before the work of cutting what cannot fit anywhere
+    notes: tuple[str, ...] = ()
+    pieces, hosted = cut_all(units, capacity)
+    alone = sum(piece.need.memory for piece in pieces)
     if objective == "layers":
         pieces, hosted = cut_all(units, capacity, halved)
         packed = Packed(pieces, tuple(range(len(pieces))), hosted)
     else:
-        pieces, hosted = cut_all(units, capacity)
-        packed = pack(units, capacity, pieces, hosted, bound)
-    alone = sum(piece.need.memory for piece in pieces)
+        packed, notes = pack(units, capacity, pieces, hosted, bound, method)
     chips_of(packed.used, target)
     packed = arranged(program, target, units, packed, rates)
-    return assemble(program, target, units, packed, Found(alone, bound, by, objective))
+    return assemble(program, target, units, packed, Found(alone, bound, by, objective, packed.method, notes))
 
 
 __all__ = [
