@@ -232,7 +232,7 @@ def test_energy_prices_exact_counts(capsys: Capsys, small: tuple[Path, Path]) ->
     for term in fields["terms"]:
         assert term["low"] <= term["nominal"] <= term["high"]
         assert term["source"]
-    assert "rough estimate" in call(capsys, "energy", model, "--data", data).out
+    assert "estimate" in call(capsys, "energy", model, "--data", data).out
 
 
 def test_inspect_an_artifact(capsys: Capsys, small: tuple[Path, Path]) -> None:

@@ -88,6 +88,7 @@ def test_own_prices(capsys: Capsys, made: tuple[Path, Path], tmp_path: Path) -> 
 
 
 ONE_PRICE = """
+schema = "ndeploy.prices/1"
 name = "mine"
 title = "one price"
 [energy."synaptic-op"]

@@ -208,6 +208,7 @@ def make_artifact(model: Path, asked: CompileOptions, compiled: Compiled, networ
 
     from ndeploy import __version__
     from ndeploy.artifact import Artifact, sha256_of
+    from ndeploy.place.record import record
     from ndeploy.report.layers import kept
 
     coded = asked.coding != "none"
@@ -244,7 +245,7 @@ def make_artifact(model: Path, asked: CompileOptions, compiled: Compiled, networ
         "diagnostics": [asdict(diagnostic) for diagnostic in compiled.diagnostics],
         "toolchain": {"ndeploy": __version__, **{name: version(name) for name in ("numpy", "nir", "torch")}},
     }
-    return Artifact(compiled.program, compiled.placed.summary(), network, meta)
+    return Artifact(compiled.program, record(compiled.placed), network, meta)
 
 
 def fields(path: Path, digest: str, made: Artifact, emit_nir: Path | None) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -26,6 +26,7 @@ ESTIMATE = "estimate from exact counts and cited prices: dynamic energy of the c
 NOT_MODELLED = (
     "queues in the mesh, and the time the host takes to send and read: latency is a lower bound, and boards are often "
     "bound by input and output",
+    "where the host and the embedded processors are: their packets enter the mesh at router (0, 0) of a chip, assumed",
     "temperature, voltage and frequency other than those of the prices' sources",
     "learning, and loading the program (its bytes are listed)",
     "the host's own processor and its board",
@@ -57,7 +58,8 @@ class _Priced:
         price, each = self.table.price(event), self.each(event)
         energy = None if each is None else each.times(count)
         if price is None:
-            return Term(event, group, count, energy, each, covered=self.covered(event))
+            held = self.covered(event)
+            return Term(event, group, count, energy, each, source=held and f"held by {held}", covered=held)
         return Term(event, group, count, energy, each, price.scope, price.source, price.status, price.note)
 
     def sum(self, counts: Mapping[str, float]) -> Range | None:
@@ -132,10 +134,10 @@ def estimate(
         steps=_steps(ledger, prices),
         links=ledger.routes.link_loads(ledger.samples),
         unpriced=_unpriced(all_terms, static, placed, times, ledger),
-        not_modelled=(*NOT_MODELLED, *prices.table.notes),
+        not_modelled=(*NOT_MODELLED, *_untimed(times), *prices.table.notes),
         baselines=tuple(baselines),
         neurobench=dict(neurobench or {}),
-        placement=placed.summary(),
+        placement=placed.summary() | ({} if (board := board_of(target)) is None else {"mesh": asdict(board)}),
         provenance=dict(provenance or {}),
         accuracy=accuracy,
     )
@@ -280,6 +282,11 @@ def _unpriced(
         found.append("time: no durations known, so no latency and no static energy")
     elif static is None and placed.chips:
         found.append(f"static power of {placed.chips} chip(s): none published")
-    if times is not None and times.missing:
-        found.append(f"no time known, and none in the latency, of: {', '.join(times.missing)}")
     return tuple(found)
+
+
+def _untimed(times: Timing | None) -> tuple[str, ...]:
+    """What is in the energy and not in the latency."""
+    if times is None or not times.missing:
+        return ()
+    return (f"no time known, and none in the latency, of: {', '.join(times.missing)}",)

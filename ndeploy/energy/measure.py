@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ndeploy.data import Data
 from ndeploy.energy.result import EnergyReport
 from ndeploy.errors import UsageError
+from ndeploy.fixed import IntArray
 from ndeploy.ir.diagnostic import Diagnostic
 from ndeploy.ir.program import Program
 from ndeploy.ir.result import Activity
@@ -18,6 +19,9 @@ from ndeploy.target import PriceTable, Target
 
 if TYPE_CHECKING:
     from ndeploy.evaluate import Evaluation
+
+TRACED = 4
+"""Samples whose membranes are traced: the one metric that needs every value, not only who sent."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +71,8 @@ def measure(
     if placed is None or options.objective is not None:
         placed = place(fitted, target, options.objective or "cores", activity)
     options.progress("pricing")
+    traces = _membranes(fitted, data)
+    traced = {"MembraneUpdates samples": len(next(iter(traces.values()), ()))}
     report = estimate(
         fitted,
         placed,
@@ -75,11 +81,24 @@ def measure(
         options.table,
         allow_unpriced=options.allow_unpriced,
         baselines=baselines(fitted, activity),
-        neurobench=metrics(fitted, activity),
+        neurobench=metrics(fitted, activity, traces or None) | traced,
         provenance=options.provenance,
         accuracy=evaluation.accuracy,
     )
     return report, remarks
+
+
+def _membranes(program: Program, data: Data) -> Mapping[str, IntArray]:
+    """Membranes of the first samples: NeuroBench counts how often they change."""
+    from ndeploy import sim
+    from ndeploy.decode import encode
+    from ndeploy.energy.neurobench import membranes
+
+    names = membranes(program)
+    if not names:
+        return {}
+    some = data.slice(0, TRACED)
+    return sim.run(program, encode(program, some.x, some.x_scale), counts=False, traces=names).traces
 
 
 def silent_remarks(program: Program, activity: Activity) -> tuple[Diagnostic, ...]:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from ndeploy.target import Target
 
 FOLDER = Path(__file__).parent / "tables"
-UNUSABLE, UNKNOWN = "ND410", "ND401"
+UNUSABLE, UNKNOWN = "ND432", "ND433"
 """Codes of a file that cannot be used and of a name that is none."""
 SCHEMA = "ndeploy.prices/1"
 DEFAULT = "default"
