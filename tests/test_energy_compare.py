@@ -56,6 +56,17 @@ def test_overlapping_intervals_are_told_apart_by_their_common_constants() -> Non
     assert energy.verdict == "less"
 
 
+def test_host_energy_has_common_constants_too() -> None:
+    def sent(count: float) -> Any:
+        byte = term("host-byte.in", count, group="host")
+        return report([term("spike", 1.0), byte], host=byte.energy)
+
+    host = of(compare([sent(100.0), sent(150.0)]), "host")
+    assert (host.shared, host.verdict) == (True, "more")
+    assert host.ratio is not None
+    assert (host.ratio.low, host.ratio.high) == pytest.approx((1.5, 1.5))
+
+
 def test_what_depends_on_the_constants_is_left_open() -> None:
     one = report([term("spike", 100.0), term("hop.east-west", 10.0)])
     other = report([term("spike", 10.0), term("hop.east-west", 100.0)])
@@ -178,7 +189,9 @@ def two() -> Comparison:
 def test_the_text_says_first_what_is_certain() -> None:
     text = shown(two())
     assert "b.ndp: 0.5 times the dynamic energy of a.ndp (0.5 to 0.5 times, whatever the constants are" in text
-    assert "b.ndp: nothing can be said: 1 times the latency of a.ndp at nominal, but the intervals overlap" in text
+    assert (
+        "b.ndp: 1 times the latency of a.ndp at nominal, but the intervals overlap (0.25 to 4 times): nothing" in text
+    )
     assert "50  (0.5x)" in text
     assert "90.00 %" in text
     assert "87.50 %" in text

@@ -25,6 +25,8 @@ QUANTITIES: Mapping[str, tuple[str, str]] = {
     "interval": ("time between samples", "s"),
 }
 """What is compared: its words and its unit."""
+SUMMED = {"energy": "chip", "host": "host"}
+"""Quantities that are sums of counts times prices, and the group of their terms."""
 VERDICTS = ("more", "less", "equal", "open", "unknown")
 """more, less: whatever the constants are within their bounds; equal: the same counts at the same constants; open: the
 bounds allow either; unknown: one of the two has no number."""
@@ -33,8 +35,8 @@ _SAME = 1e-9
 
 @dataclass(frozen=True)
 class Cost:
-    """What of an estimate is compared. quantities: by key of `QUANTITIES`, None where not known; terms: of the chip's
-    dynamic energy, with counts and the price of one event."""
+    """What of an estimate is compared. quantities: by key of `QUANTITIES`, None where not known; terms: of the groups
+    in `SUMMED`, with counts and the price of one event."""
 
     target: str
     model: str
@@ -91,7 +93,7 @@ class Comparison:
 def cost_of(report: EnergyReport) -> Cost:
     """What of a report is compared."""
     known = {name: getattr(report, name) for name in QUANTITIES}
-    return Cost(report.target, report.model, known, tuple(t for t in report.terms if t.group == "chip"))
+    return Cost(report.target, report.model, known, tuple(t for t in report.terms if t.group in SUMMED.values()))
 
 
 def compare(reports: Sequence[EnergyReport], names: Sequence[str] | None = None) -> Comparison:
@@ -119,7 +121,7 @@ def contrast(first: Cost, second: Cost, quantity: str) -> Contrast:
     a, b = first.quantities.get(quantity), second.quantities.get(quantity)
     if a is None or b is None:
         return Contrast(quantity, None, False, "unknown")
-    if quantity == "energy" and (bounds := _shared(first, second)) is not None:
+    if quantity in SUMMED and (bounds := _shared(first, second, quantity)) is not None:
         return Contrast(quantity, bounds, True, _verdict(bounds))
     if min(a.low, a.nominal) <= 0:
         # nothing to divide by: said only where one lies above the other
@@ -148,11 +150,12 @@ def ratio_bounds(counts: Sequence[tuple[float, float]], prices: Sequence[Range])
     return min(value(order[:k], order[k:]) for k in cuts), max(value(order[k:], order[:k]) for k in cuts)
 
 
-def _shared(first: Cost, second: Cost) -> Range | None:
-    """Bounds of the ratio of dynamic energies at common constants; None where the constants are not the same."""
+def _shared(first: Cost, second: Cost, quantity: str) -> Range | None:
+    """Bounds of the ratio of two sums at common constants; None where the constants are not the same."""
     if first.model != second.model:
         return None
-    a, b = ({t.name: t for t in cost.terms} for cost in (first, second))
+    group = SUMMED[quantity]
+    a, b = ({t.name: t for t in cost.terms if t.group == group} for cost in (first, second))
     counts, prices = [], []
     for name in sorted({*a, *b}):
         units = [t.unit_energy for t in (a.get(name), b.get(name)) if t is not None]
@@ -162,11 +165,11 @@ def _shared(first: Cost, second: Cost) -> Range | None:
         counts.append(tuple(0.0 if t is None else t.count for t in (a.get(name), b.get(name))))
     pairs = [(x, y) for x, y in counts]
     for cost, of in ((first, 0), (second, 1)):
-        energy = cost.quantities["energy"]
+        energy = cost.quantities[quantity]
         # only where the terms are the whole sum
         if energy is None or not _is_sum(energy, [pair[of] for pair in pairs], prices):
             return None
-    one, other = first.quantities["energy"], second.quantities["energy"]
+    one, other = first.quantities[quantity], second.quantities[quantity]
     if one is None or other is None or one.low <= 0:
         return None
     low, high = ratio_bounds(pairs, prices)

@@ -68,10 +68,8 @@ def sentence(name: str, first: str, contrast: Contrast) -> str:
     why = "whatever the constants are within their bounds" if contrast.shared else "by the ends of their intervals"
     if contrast.verdict == "open":
         open_ = "the constants' bounds decide" if contrast.shared else "the intervals overlap"
-        return (
-            f"{name}: nothing can be said: {_times(ratio.nominal)} times the {what} of {first} at nominal, but {open_} "
-            f"({bounds})."
-        )
+        nominal = f"{_times(ratio.nominal)} times the {what} of {first} at nominal"
+        return f"{name}: {nominal}, but {open_} ({bounds}): nothing can be said."
     return f"{name}: {_times(ratio.nominal)} times the {what} of {first} ({bounds}, {why}): {contrast.verdict}."
 
 
@@ -178,7 +176,7 @@ def page(comparison: Comparison) -> str:
     return pages.document(
         f"{len(comparison.names)} deployments side by side",
         ", ".join(f"{n}: {r.program} on {r.target}" for n, r in zip(comparison.names, comparison.reports, strict=True)),
-        " ".join(verdicts(comparison)),
+        "\n".join(verdicts(comparison)),
         sections,
         "Counts are exact, prices are not. Estimates with the same constants are compared constant by constant: they "
         "can be told apart although their intervals overlap.",
@@ -253,7 +251,7 @@ def _bars(comparison: Comparison) -> Markup:
         )
         columns = (Column(words, "name"), Column("", "bar"), Column("nominal"), Column("interval"))
         body += pages.table(Table(words, columns, rows, axis(scale, unit)))
-    return body
+    return Markup('<div class="even">\n{}</div>\n').format(body)
 
 
 __all__ = ["Comparison", "compare", "csv_text", "page", "report", "sentence", "verdicts"]

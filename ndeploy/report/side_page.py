@@ -15,6 +15,11 @@ from ndeploy.printable import printable
 from ndeploy.report.energy_page.tables import Row, Table
 
 POLICY = Markup("default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'")
+EVEN = """.verdict { white-space: pre-line; }
+@media screen and (min-width: 761px) { .even table { table-layout: fixed; } .even th.bar { width: 45%; } }
+@media print { .even table { table-layout: fixed; } .even th.bar { width: 45%; } }
+"""
+"""Tables one below the other whose columns begin at the same places; a verdict of several lines."""
 
 
 @dataclass(frozen=True)
@@ -26,14 +31,14 @@ class Section:
 
 
 def document(title: str, under: str, verdict: str, sections: Sequence[Section], foot: str) -> str:
-    """A whole page. under: a line below the title; verdict: what the page says, in a sentence or two."""
+    """A whole page. under: a line below the title; verdict: what the page says, a sentence or a line each."""
     style = resources.files("ndeploy.report.energy_page").joinpath("page.css").read_text(encoding="utf-8")
     head = Markup(
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta http-equiv="Content-Security-Policy" content="{}">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         '<meta name="referrer" content="no-referrer">\n<title>{}</title>\n<style>\n{}</style>\n</head>\n<body>\n'
-    ).format(POLICY, printable(title), Markup(style))
+    ).format(POLICY, printable(title), Markup(style + EVEN))
     body = Markup(
         '<header>\n<h1>{}</h1>\n<p class="faint">{}</p>\n<p class="verdict">{}</p>\n</header>\n<main>\n'
     ).format(printable(title), printable(under), printable(verdict))
