@@ -174,7 +174,8 @@ def _measured(context: Context, case: Case, model: Path, calibration: Path | Non
         labels="" if wanted.labels is None else "labels" if wanted.labelled else "float model",
         accuracy=judged.accuracy,
         float_accuracy=wanted.accuracy if wanted.labelled else None,
-        loss=judged.loss,
+        # an error relative to nothing is none
+        loss=judged.loss if wanted.output.any() else None,
         weight_bits_mean=summary.weight_bits_mean,
         neurons=summary.neurons,
         steps=program.steps,

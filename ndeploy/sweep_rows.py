@@ -55,15 +55,16 @@ class Measured:
 
     labels: what accuracies are against: "labels", "float model" or "" (no answers). accuracy: of whole sequences where
     the answer is one; float_accuracy: of the float network; loss: against the float network and the labels, nats, or
-    the relative squared error where there are no answers. memory_bytes: synaptic memory as packed. overflow: events in
-    which a value left its width. bound: what the priced terms sum to, where asked for; warnings: (code, message).
+    the relative squared error where there are no answers, None where the float network's output is zero throughout.
+    memory_bytes: synaptic memory as packed. overflow: events in which a value left its width. bound: what the priced
+    terms sum to, where asked for; warnings: (code, message).
     """
 
     samples: int
     labels: str
     accuracy: float | None
     float_accuracy: float | None
-    loss: float
+    loss: float | None
     weight_bits_mean: float
     neurons: int
     steps: int
@@ -103,10 +104,12 @@ def against(one: Row, other: Row) -> Contrast | None:
 
 
 def quality(row: Row) -> float | None:
-    """What is to be large: accuracy, or minus the loss where there are no answers."""
+    """What is to be large: accuracy, or minus the loss where there are no answers; 0 where nobody can tell."""
     if row.measured is None:
         return None
-    return -row.measured.loss if row.measured.accuracy is None else row.measured.accuracy
+    if row.measured.accuracy is not None:
+        return row.measured.accuracy
+    return -row.measured.loss if row.measured.loss is not None else 0.0
 
 
 def standing(rows: Sequence[Row]) -> tuple[str, ...]:

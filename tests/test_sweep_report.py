@@ -123,6 +123,13 @@ def test_networks_without_answers_are_judged_by_their_loss() -> None:
     assert "loss" in sweep_picture.svg(found)
 
 
+def test_a_silent_float_network_judges_nobody() -> None:
+    found = swept(row(accuracy=None, labels="", loss=None), row(bits=4, accuracy=None, labels="", loss=None))
+    assert "not known" in text(found)
+    assert json.dumps(shown.fields(found), allow_nan=False)
+    assert len(points(sweep_picture.svg(found))) == 4
+
+
 def test_plain_data_can_be_drawn_by_the_energy_page() -> None:
     plain = json.loads(json.dumps(shown.fields(usual()), allow_nan=False))
     assert [entry["bits"] for entry in plain["rows"]] == [8, 4, 8, 12]

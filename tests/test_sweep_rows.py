@@ -43,6 +43,11 @@ def test_without_answers_the_loss_decides() -> None:
     assert standing(rows) == (BEATEN, BEST)
 
 
+def test_where_nobody_can_tell_only_energy_decides() -> None:
+    rows = [row(accuracy=None, loss=None, spikes=100), row(accuracy=None, loss=None, spikes=50, bits=4)]
+    assert standing(rows) == (BEATEN, BEST)
+
+
 def test_refused_and_unpriced_rows_have_no_standing() -> None:
     assert standing([refused(), row(price=None), row()]) == ("", "", BEST)
 

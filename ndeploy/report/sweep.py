@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from ndeploy.energy.compare import QUANTITIES
 from ndeploy.energy.ranges import Range, plain
 from ndeploy.report import csv_rows, style
 from ndeploy.report.energy_page.numbers import interval, quantity
-from ndeploy.sweep_rows import BEATEN, BEST, OPEN, Measured, Refusal, Row, standing, varying
+from ndeploy.sweep_rows import BEATEN, BEST, OPEN, Measured, Refusal, Row, quality, standing, varying
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -48,6 +49,11 @@ class Swept:
     def measured(self) -> tuple[Measured, ...]:
         """Results, without what was refused."""
         return tuple(row.measured for row in self.rows if row.measured is not None)
+
+    @cached_property
+    def standings(self) -> tuple[str, ...]:
+        """What is said of each row beside the others."""
+        return standing(self.rows)
 
     @property
     def float_accuracies(self) -> dict[int, float]:
@@ -96,7 +102,9 @@ def what(swept: Swept) -> str:
 
 def answered(measured: Measured) -> str:
     """Accuracy, or the loss where the network gives no answers."""
-    return f"{measured.loss:.4g}" if measured.accuracy is None else style.percent(measured.accuracy)
+    if measured.accuracy is not None:
+        return style.percent(measured.accuracy)
+    return "not known" if measured.loss is None else f"{measured.loss:.4g}"
 
 
 def dynamic(measured: Measured) -> tuple[str, str]:
@@ -111,14 +119,15 @@ def dynamic(measured: Measured) -> tuple[str, str]:
 
 def verdict(swept: Swept) -> str:
     """What the sweep says, in a sentence or two."""
-    rows, places = swept.rows, standing(swept.rows)
+    rows, places = swept.rows, swept.standings
     best = [row for row, place in zip(rows, places, strict=True) if place == BEST]
     refused = sum(row.refusal is not None for row in rows)
     said = f"{len(rows) - refused} of {style.many(len(rows), 'combination')} can be built."
     if not best:
         return said + (" None has a dynamic energy: the prices of some events are not known." if swept.measured else "")
     cheapest = min(best, key=_nominal)
-    most = min(best, key=lambda row: (-_known(row), _nominal(row)))
+    # best rows have been measured, so each has a quality
+    most = min(best, key=lambda row: (-(quality(row) or 0.0), _nominal(row)))
     if cheapest is most:
         return f"{said} {_told(most)}: none is better, and none takes less."
     open_ = sum(place == OPEN for place in places)
@@ -130,19 +139,13 @@ def _told(row: Row) -> str:
     measured = row.measured
     if measured is None:
         return row.case.named
-    right = "loss " + answered(measured) if measured.accuracy is None else answered(measured)
+    right = f"loss {answered(measured)}" if measured.accuracy is None else answered(measured)
     return f"{row.case.named} ({right}, {' for '.join(dynamic(measured)[:1])})"
 
 
 def _nominal(row: Row) -> float:
     energy = None if row.measured is None else row.measured.cost.quantities["energy"]
     return float("inf") if energy is None else energy.nominal
-
-
-def _known(row: Row) -> float:
-    if row.measured is None:
-        return float("-inf")
-    return -row.measured.loss if row.measured.accuracy is None else row.measured.accuracy
 
 
 def report(swept: Swept) -> list[RenderableType]:
@@ -160,7 +163,7 @@ def report(swept: Swept) -> list[RenderableType]:
         ">latency",
         "",
     )
-    for row, place in zip(swept.rows, standing(swept.rows), strict=True):
+    for row, place in zip(swept.rows, swept.standings, strict=True):
         case = [style.plain(shown(row, name)) for name in names]
         table.add_row(*case, *(_refused(row.refusal) if row.refusal else _cells(row, place)))
     parts: list[RenderableType] = [style.plain(verdict(swept)), "", table]
@@ -239,7 +242,7 @@ def _whose(rows: Sequence[Row], every: Sequence[Row]) -> str:
 
 def fields(swept: Swept) -> dict[str, Any]:
     """The object of `--json` (schema ndeploy.sweep/1)."""
-    places = standing(swept.rows)
+    places = swept.standings
     return {
         "model": swept.model,
         "data": swept.data,
@@ -297,7 +300,7 @@ def csv_text(swept: Swept) -> str:
     for name, (_, unit) in QUANTITIES.items():
         header += [f"{name}_{bound}_{unit}" for bound in ("low", "nominal", "high")]
     header += ["standing", "code", "message"]
-    places = standing(swept.rows)
+    places = swept.standings
     return csv_rows.text(header, [_line(row, place) for row, place in zip(swept.rows, places, strict=True)])
 
 

@@ -27,7 +27,7 @@ from ndeploy.report.sweep import (
     what,
 )
 from ndeploy.report.sweep_picture import SPREAD, svg
-from ndeploy.sweep_rows import Row, standing, varying
+from ndeploy.sweep_rows import Row, varying
 
 
 def page(swept: Swept) -> str:
@@ -73,7 +73,7 @@ def _rows(swept: Swept) -> list[Row]:
 
 def _costs(swept: Swept) -> Table:
     rows, names = _rows(swept), varying(swept.rows)
-    places = {row.case: place for row, place in zip(swept.rows, standing(swept.rows), strict=True)}
+    places = {row.case: place for row, place in zip(swept.rows, swept.standings, strict=True)}
     known = [e for row in rows if row.measured and (e := row.measured.cost.quantities["energy"]) is not None]
     ends = [end for energy in known for end in (energy.low, energy.high) if end > 0]
     scale = logarithmic(ends) if ends and max(ends) > SPREAD * min(ends) else linear(ends)

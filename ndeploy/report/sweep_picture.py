@@ -17,7 +17,7 @@ from ndeploy.report import style
 from ndeploy.report.energy_page.numbers import full, quantity
 from ndeploy.report.energy_page.scale import Scale, between, linear, logarithmic
 from ndeploy.report.sweep import HEADINGS, Swept, answered, shown, verdict, what
-from ndeploy.sweep_rows import BEST, Case, Row, standing, varying
+from ndeploy.sweep_rows import BEST, Case, Row, quality, varying
 
 WIDTH, HEIGHT = 960, 440
 TOP, BOTTOM, LEFT, GAP, RIGHT = 56, 92, 64, 40, 20
@@ -86,7 +86,7 @@ def svg(swept: Swept) -> str:
     original = swept.float_accuracy if what(swept) == "accuracy" else None
     up = _up([*heights, *([] if original is None else [100 * original])], what(swept) != "loss")
     width = (WIDTH - LEFT - RIGHT - GAP * (len(drawn) - 1)) / len(drawn)
-    places = {row.case: place for row, place in zip(swept.rows, standing(swept.rows), strict=True)}
+    places = {row.case: place for row, place in zip(swept.rows, swept.standings, strict=True)}
     for i, panel in enumerate(drawn):
         body += _panel(panel, rows, places, LEFT + i * (width + GAP), width, up, first=i == 0, swept=swept)
         if original is not None:
@@ -114,10 +114,9 @@ def _document(swept: Swept, body: Markup) -> str:
 
 
 def _height(row: Row) -> float:
-    measured = row.measured
-    if measured is None:
-        return 0.0
-    return measured.loss if measured.accuracy is None else 100 * measured.accuracy
+    measured, found = row.measured, quality(row) or 0.0
+    # an accuracy in percent, or the loss itself
+    return -found if measured is None or measured.accuracy is None else 100 * found
 
 
 def _panel(
