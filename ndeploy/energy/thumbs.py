@@ -52,7 +52,7 @@ def _spikes_a_synapse(work: Workload) -> Thumb | None:
         low,
         high,
         verdict,
-        "Dampfhoffer et al. 2023, thresholds over several assumptions on memory, for integrate-and-fire neurons",
+        "Dampfhoffer et al., thresholds over several assumptions on memory, for integrate-and-fire neurons",
         "quoted",
     )
 
