@@ -9,15 +9,19 @@ from __future__ import annotations
 from ndeploy.errors import UsageError
 from ndeploy.ir.program import Program
 from ndeploy.ir.result import Activity
+from ndeploy.place.affinity import less_traffic
 from ndeploy.place.assemble import Found, assemble, chips_of, unplaced
 from ndeploy.place.assign import cut_all
+from ndeploy.place.balance import balanced
 from ndeploy.place.bounds import lower_bound
 from ndeploy.place.layers import halved
 from ndeploy.place.operations import embedded_operations, host_operations
 from ndeploy.place.packing import Packed, pack
 from ndeploy.place.physical import arranged
 from ndeploy.place.placed import CoreUse, Operation, Placed, Slice
+from ndeploy.place.rates import checked
 from ndeploy.place.split import capacity_of
+from ndeploy.place.traffic import even_activity
 from ndeploy.place.units import units_of
 from ndeploy.target import Target
 
@@ -36,7 +40,8 @@ def place(
     objective, method: one of `OBJECTIVES` and `METHODS`. rates: what a run sent, for objectives that weigh messages;
     without it every neuron is taken to send equally often.
     Raises UsageError ND413 for an unknown objective or method, RefusedError ND402 where a single neuron is too much for
-    a core, ND412 where no system has enough chips; UsageError ND416 where cp-sat is asked for and ortools is missing.
+    a core, ND412 where no system has enough chips; UsageError ND416 where cp-sat is asked for and
+    ortools is missing, ND430 for rates of another program, ND434 for rates that are all zero.
     """
     for given, known, what in ((objective, OBJECTIVES, "objective"), (method, METHODS, "method")):
         if given not in known:
@@ -50,13 +55,19 @@ def place(
     notes: tuple[str, ...] = ()
     pieces, hosted = cut_all(units, capacity)
     alone = sum(piece.need.memory for piece in pieces)
+    sent = even_activity(program) if rates is None else checked(program, rates)
     if objective == "layers":
         pieces, hosted = cut_all(units, capacity, halved)
         packed = Packed(pieces, tuple(range(len(pieces))), hosted)
     else:
         packed, notes = pack(units, capacity, pieces, hosted, bound, method)
+    if objective == "traffic":
+        packed = less_traffic(program, target, units, capacity, packed, sent)
+    elif objective == "latency":
+        packed, told = balanced(program, target, units, capacity, packed, sent)
+        notes += told
     chips_of(packed.used, target)
-    packed = arranged(program, target, units, packed, rates)
+    packed = arranged(program, target, packed, sent)
     return assemble(program, target, units, packed, Found(alone, bound, by, objective, packed.method, notes))
 
 

@@ -60,7 +60,7 @@ def pack(
     for way in ways(units, pieces):
         if best.used <= bound or needs.effort > EFFORT:
             break
-        found = _filled(units, capacity, way, needs, best)
+        found = filled(units, capacity, way, needs, best, best.used - 1)
         if found is not None:
             best = found
     notes: tuple[str, ...] = ()
@@ -148,28 +148,28 @@ def _order(unit: Unit, boxes: list[Box]) -> tuple[int, ...]:
     return rows_first if whole and len(axes) > 1 else axes
 
 
-def _filled(units: Units, capacity: Capacity, way: Way, needs: Needs, best: Packed) -> Packed | None:
-    """A filling with fewer cores than the best, None where this way has none."""
+def filled(units: Units, capacity: Capacity, way: Way, needs: Needs, begun: Packed, most: int) -> Packed | None:
+    """A filling of at most `most` cores, None where this way has none. begun: a packing, for its out-axons."""
     limited = capacity.out_axons < UNLIMITED
     boxes: dict[str, list[Box]] = {unit.name: [] for unit in units.units}
-    for piece in best.pieces:
+    for piece in begun.pieces:
         boxes[piece.unit].append(piece.box)
     for _ in range(PASSES if limited else 1):
         if limited:
             needs.count_out(units.units, boxes, units.to_processor)
-        filled = fill(units.units, needs, way, best.used - 1)
-        if filled is None:
+        poured = fill(units.units, needs, way, most)
+        if poured is None:
             return None
-        found = _packed(units, filled)
+        found = _packed(units, poured)
         if fits(found, capacity):  # filling only estimates out-axons
             return found
-        boxes = {unit.name: [box for name, box, _ in filled if name == unit.name] for unit in units.units}
+        boxes = {unit.name: [box for name, box, _ in poured if name == unit.name] for unit in units.units}
     return None
 
 
-def _packed(units: Units, filled: Filled) -> Packed:
+def _packed(units: Units, poured: Filled) -> Packed:
     by_unit: dict[str, list[tuple[Box, int]]] = {unit.name: [] for unit in units.units}
-    for name, box, core in filled:
+    for name, box, core in poured:
         by_unit[name].append((box, core))
     pieces, hosted = made(units, {name: [box for box, _ in held] for name, held in by_unit.items()})
     return Packed(pieces, tuple(core for unit in units.units for _, core in by_unit[unit.name]), hosted)

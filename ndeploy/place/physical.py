@@ -10,22 +10,20 @@ from ndeploy.ir.program import Program
 from ndeploy.ir.result import Activity
 from ndeploy.place.flows import HOST
 from ndeploy.place.packing import Packed
-from ndeploy.place.units import Units
 from ndeploy.target import Target
 
 
-def arranged(program: Program, target: Target, units: Units, packed: Packed, rates: Activity | None) -> Packed:
+def arranged(program: Program, target: Target, packed: Packed, activity: Activity) -> Packed:
     """The packing with its cores numbered as on the system (`ndeploy.target.Mesh`).
 
-    rates: as measured; without them every neuron is taken to send equally often. Without a mesh, and for a single core,
+    activity: what neurons send. Without a mesh, and for a single core,
     the numbers stay from 0. Raises UsageError ND410 where the target's mesh cannot be.
     """
     if target.mesh is None or packed.used < 2:
         return packed
     from ndeploy.place.arrange import arrange
-    from ndeploy.place.traffic import even_activity, flows, in_one_step
+    from ndeploy.place.traffic import flows
 
-    activity = even_activity(program) if rates is None else in_one_step(rates)
     found = flows(program, target, packed.pieces, activity)
     of_slice = np.array([*packed.cores, HOST], dtype=np.int64)  # HOST is -1: the last
     packets = found.packets.sum(axis=1)

@@ -1,0 +1,32 @@
+"""What neurons send, checked against the program, in one step: for objectives that weigh messages."""
+
+from __future__ import annotations
+
+from ndeploy.errors import UsageError
+from ndeploy.ir.program import Program
+from ndeploy.ir.result import Activity
+
+
+def checked(program: Program, rates: Activity) -> Activity:
+    """The rates, all model steps as one.
+
+    Raises UsageError ND430 where they are of another program, ND434 where no neuron sends anything.
+    """
+    from ndeploy.place.traffic import in_one_step
+
+    sizes = {p.name: p.size for p in program.populations}
+    given = {name: values.shape[-1] for name, values in rates.messages.items()}
+    if sizes != given:
+        odd = sorted(name for name in sizes.keys() | given.keys() if sizes.get(name) != given.get(name))
+        raise UsageError(
+            "ND430",
+            f"rates of populations {', '.join(map(repr, odd[:3]))} are not those of '{program.name}'",
+            help="measure the activity on the very program that is placed",
+        )
+    if not any(values.any() for values in rates.messages.values()):
+        raise UsageError(
+            "ND434",
+            f"no neuron of '{program.name}' sends anything in {rates.samples} samples: all rates are zero",
+            help="measure on data that the network was trained for, or place for cores",
+        )
+    return in_one_step(rates)
