@@ -30,20 +30,23 @@ IntArray = npt.NDArray[np.int64]
 
 
 class Tally:
-    """The sums of a run, that chunks add to from several threads; by what is counted and by name."""
+    """The sums of a run, that chunks add to from several threads; by what is counted and by name.
+
+    int32, which holds any number of samples that memory does.
+    """
 
     def __init__(self) -> None:
-        self.sums: dict[tuple[str, str], IntArray] = {}
+        self.sums: dict[tuple[str, str], Array] = {}
         self._locks: dict[tuple[str, str], Lock] = {}
         self._lock = Lock()
 
     @contextmanager
-    def into(self, kind: str, name: str, shape: tuple[int, int]) -> Iterator[IntArray]:
+    def into(self, kind: str, name: str, shape: tuple[int, int]) -> Iterator[Array]:
         """The sums "messages", "arrivals" or "live" of a name, to add to while nobody else does."""
         key = kind, name
         with self._lock:
             if key not in self.sums:
-                self.sums[key] = np.zeros(shape, dtype=np.int64)
+                self.sums[key] = np.zeros(shape, dtype=np.int32)
                 self._locks[key] = Lock()
         with self._locks[key]:
             yield self.sums[key]
@@ -53,21 +56,27 @@ class Tally:
         steps = plan.program.steps
         messages, arrivals, live = {}, {}, {}
         for p in plan.program.populations:
-            sent = convert(self.sums["messages", p.name], plan.layout[p.name], 1)
-            messages[p.name] = _all_steps(sent, steps)
+            messages[p.name] = _in_full(self.sums["messages", p.name], steps, plan.layout[p.name], 1)
             if not isinstance(p.neuron, Input):
-                heard = self.sums.get(("arrivals", p.name), np.zeros((steps, 1), dtype=np.int64))
+                heard = self.sums["arrivals", p.name]
                 # what neurons hear together is counted once: a cell stands for one neuron of every channel
-                arrivals[p.name] = _all_steps(np.tile(heard, (1, p.size // heard.shape[1])), steps)
+                arrivals[p.name] = _in_full(heard, steps, 1, p.size // heard.shape[1])
         for x in plan.program.products:
             if x.realisation != "embedded":
-                live[x.name] = self.sums["live", x.name]
+                live[x.name] = self.sums["live", x.name].astype(np.int64)
         return Activity(samples, messages, arrivals, live)
 
 
-def _all_steps(sums: IntArray, steps: int) -> IntArray:
-    """Sums (updates, N) as (steps, N): a population that stands still neither sends nor takes in."""
-    return np.concatenate([sums, np.zeros((steps - len(sums), sums.shape[1]), dtype=np.int64)])
+def _in_full(sums: Array, steps: int, layout: int, channels: int) -> IntArray:
+    """Sums (updates, cells) of that layout as (steps, channels * cells): what stands still neither sends nor hears."""
+    updates, cells = sums.shape
+    full = np.empty((steps, channels, cells), dtype=np.int64)
+    if layout in (1, cells):
+        full[:updates] = sums[:, None]
+    else:  # channels last
+        full[:updates].reshape(updates, layout, -1)[...] = sums.reshape(updates, -1, layout).swapaxes(1, 2)
+    full[updates:] = 0
+    return full.reshape(steps, -1)
 
 
 class Watch(ABC):
@@ -82,8 +91,8 @@ class Watch(ABC):
         """A population's messages (B, updates, N) in simulator order are known: keep their mask and count them."""
 
     @abstractmethod
-    def step(self, name: str, updates: int, step: int, row: Array) -> None:
-        """A stepped population's messages (B, N) of one model step are known, before all of them are `sent`."""
+    def rows(self, name: str, updates: int, start: int, rows: Array) -> None:
+        """Messages (t, B, N) of a stepped population from model step `start` on, before all of them are `sent`."""
 
     @abstractmethod
     def arrived(self, population: Population) -> None:
@@ -120,9 +129,9 @@ class PlainWatch(Watch):
         on = values != 0
         self.masks[name] = convert(on, self.plan.layout[name], 1)
         with self.tally.into("messages", name, (on.shape[1], on.shape[2])) as sums:
-            sums += on.sum(axis=0, dtype=np.int64)
+            sums += on.sum(axis=0, dtype=np.int32)
 
-    def step(self, name: str, updates: int, step: int, row: Array) -> None:
+    def rows(self, name: str, updates: int, start: int, rows: Array) -> None:
         """`sent` is given all of them."""
 
     def arrived(self, population: Population) -> None:
@@ -136,7 +145,7 @@ class PlainWatch(Watch):
         for x in products:
             self._multiply(x.product, x.lag, heard)
         with self.tally.into("arrivals", population.name, (updates, population.size)) as sums:
-            sums += heard.sum(axis=0, dtype=np.int64)
+            sums += heard.sum(axis=0, dtype=np.int32)
 
     def _multiply(self, product: Product, lag: int, heard: Array) -> None:
         """Step by step: the index space of a product may be large."""
@@ -158,7 +167,7 @@ class PlainWatch(Watch):
             if product.realisation != "embedded":
                 shape = self.plan.program.steps, int(np.prod(list(sizes.values())))
                 with self.tally.into("live", product.name, shape) as sums:
-                    sums[step] += np.einsum(f"{inputs}->{space}", *factors).reshape(-1)
+                    sums[step] += np.einsum(f"{inputs}->{space}", *factors).reshape(-1).astype(np.int32)
 
 
 def _through(synapses: Synapses, on: Array) -> Array:

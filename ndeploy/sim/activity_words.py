@@ -12,7 +12,16 @@ import numpy.typing as npt
 from ndeploy.ir.program import Population, Product
 from ndeploy.realise import index_sizes
 from ndeploy.sim.activity import Tally, Watch, rows_between
-from ndeploy.sim.layout import convert, order
+from ndeploy.sim.kernels_activity import (  # this module is imported where kernels are compiled anyway
+    BLOCK,
+    add_bits,
+    any_heard,
+    conv_heard,
+    lists_heard,
+    pack,
+    products_heard,
+)
+from ndeploy.sim.layout import convert, is_block, order
 from ndeploy.sim.plan import Plan
 from ndeploy.sim.schedule import Link
 from ndeploy.synapses import Conv, Dense, Synapses
@@ -37,8 +46,6 @@ class AllHear(Hearing):
     heard = 1, 1
 
     def hear(self, words: Array) -> Array:
-        from ndeploy.sim.kernels_activity import any_heard
-
         found = np.empty((len(words), 1), dtype=words.dtype)
         any_heard(words, found)
         return found
@@ -48,19 +55,21 @@ class ConvHear(Hearing):
     """All channels of a group hear the same."""
 
     def __init__(self, conv: Conv, layout: int) -> None:
-        channels = conv.in_shape[0]
-        self.have = layout
-        self.last = layout == channels
-        self.known = self.last or layout in (1, conv.n_in)
+        self.have, self.groups = layout, conv.groups
         self.heard = conv.groups, conv.out_shape[1] * conv.out_shape[2]
         self.shape = conv.groups, *conv.out_shape[1:]
-        kernel = conv.weight.shape[2:]
+        if is_block(conv) and layout == conv.groups:  # neighbours lie in the same place of all groups
+            self.channels, self.last, self.known = conv.groups, True, True
+            size = conv.n_in // conv.groups, 1
+            self.geometry = size, size, (1, 1), (0, 0), (1, 1)
+            return
+        self.channels = conv.in_shape[0]
+        self.last = layout == self.channels
+        self.known = self.last or layout in (1, conv.n_in)
+        kernel = conv.weight.shape[2], conv.weight.shape[3]
         self.geometry = conv.in_shape[1:], kernel, conv.stride, conv.padding, conv.dilation
-        self.channels, self.groups = channels, conv.groups
 
     def hear(self, words: Array) -> Array:
-        from ndeploy.sim.kernels_activity import conv_heard
-
         if not self.known:
             words = convert(words, self.have, 1)
         found = np.empty((len(words), *self.shape), dtype=words.dtype)
@@ -79,8 +88,6 @@ class ListHear(Hearing):
         self.by_source = _lists(source, target, synapses.n_in)
 
     def hear(self, words: Array) -> Array:
-        from ndeploy.sim.kernels_activity import lists_heard
-
         found = np.empty((len(words), self.heard[1]), dtype=words.dtype)
         lists_heard(words, *self.by_target, *self.by_source, found)
         return found
@@ -127,59 +134,56 @@ class WordWatch(Watch):
 
     def __init__(self, plan: Plan, tally: Tally, samples: int) -> None:
         super().__init__(plan, tally, samples)
-        self.dtype = np.uint8 if samples <= 8 else np.uint64
+        # what memory has to carry: words no wider than the samples ask for
+        self.dtype = np.uint8 if samples <= 8 else np.uint32 if samples <= 32 else np.uint64
         self.words = -(-samples // (8 * np.dtype(self.dtype).itemsize))
+        self.parts = {size: np.empty(BLOCK, dtype=f"u{size}") for size in (1, 2, 4, 8)}
         self.ears = plan.ears
 
-    def step(self, name: str, updates: int, step: int, row: Array) -> None:
+    def rows(self, name: str, updates: int, start: int, rows: Array) -> None:
         """Keeps the mask of these messages, so that `sent` only counts."""
-        from ndeploy.sim.kernels_activity import pack
-
-        if step == 0:
-            self.masks[name] = np.empty((self.words, updates, row.shape[1]), dtype=self.dtype)
-        pack(row[None], True, self.masks[name], step)
+        if start == 0:
+            self.masks[name] = np.empty((self.words, updates, rows.shape[2]), dtype=self.dtype)
+        pack(rows, True, self.masks[name], start, self.parts[rows.itemsize])
 
     def sent(self, name: str, values: Array) -> None:
-        from ndeploy.sim.kernels_activity import add_bits, pack
-
-        if name not in self.masks:
-            self.masks[name] = np.empty((self.words, *values.shape[1:]), dtype=self.dtype)
-            pack(np.ascontiguousarray(values), False, self.masks[name], 0)
-        words = self.masks[name]
+        words = self.masks.get(name)
+        if words is None:
+            words = self.masks[name] = np.empty((self.words, *values.shape[1:]), dtype=self.dtype)
+            pack(np.ascontiguousarray(values), False, words, 0, self.parts[values.itemsize])
         with self.tally.into("messages", name, words.shape[1:]) as sums:
             add_bits(words, sums)
 
     def arrived(self, population: Population) -> None:
-        from ndeploy.sim.kernels_activity import add_bits
-
         updates = self.plan.updates(population.name)
         links, products = self.incoming(population)
         cells = self.ears.cells(population, links, len(products))
-        heard = np.zeros((self.words, updates, cells), dtype=self.dtype)
+        heard: Array | None = None
         for link in links:
             words = self.masks[link.projection.source]
             sent, taken = rows_between(link.lag, words.shape[1], updates)
-            if taken.stop > taken.start:
-                self._through(self.ears.of(link), words[:, sent], heard[:, taken])
+            if taken.stop == taken.start:
+                continue
+            found = self._through(self.ears.of(link), words[:, sent])
+            if heard is None and taken == slice(0, updates) and found[0, 0].size == cells:
+                heard = found.reshape(self.words, updates, cells)
+                continue
+            if heard is None:
+                heard = np.zeros((self.words, updates, cells), dtype=self.dtype)
+            _join(found, heard[:, taken])
+        if heard is None:
+            heard = np.zeros((self.words, updates, cells), dtype=self.dtype)
         for x in products:
             self._multiply(x.product, x.lag, heard)
         with self.tally.into("arrivals", population.name, (updates, cells)) as sums:
             add_bits(heard, sums)
 
-    def _through(self, ears: Hearing, words: Array, heard: Array) -> None:
-        """Add what comes through synapses to heard (W, t, cells)."""
+    def _through(self, ears: Hearing, words: Array) -> Array:
+        """What comes through synapses of words (W, t, N), (W, t, groups, places)."""
         rows = np.ascontiguousarray(words).reshape(-1, words.shape[2])
-        groups, places = ears.heard
-        found = ears.hear(rows).reshape(*words.shape[:2], groups, 1, places)
-        if groups * places in (1, heard.shape[2]):
-            heard |= found.reshape(*words.shape[:2], -1)
-        else:  # several channels hear the same
-            view = heard.reshape(*words.shape[:2], groups, -1, places)
-            heard[...] = (view | found).reshape(heard.shape)
+        return ears.hear(rows).reshape(*words.shape[:2], *ears.heard)
 
     def _multiply(self, product: Product, lag: int, heard: Array) -> None:
-        from ndeploy.sim.kernels_activity import products_heard
-
         sizes = index_sizes(product)
         operands, result = product.subscripts.split("->")
         left, right = operands.split(",")
@@ -192,11 +196,21 @@ class WordWatch(Watch):
         lengths = np.array([*sizes.values()], dtype=np.int64)
         steps = self.plan.program.steps
         if product.realisation == "embedded":
-            none = np.empty((steps, 0), dtype=np.int64)
+            none = np.empty((steps, 0), dtype=np.int32)
             products_heard(l_words, r_words, lag, lengths, l_steps, r_steps, o_steps, heard, none)
             return
         with self.tally.into("live", product.name, (steps, int(np.prod(lengths)))) as live:
             products_heard(l_words, r_words, lag, lengths, l_steps, r_steps, o_steps, heard, live)
+
+
+def _join(found: Array, heard: Array) -> None:
+    """Add (W, t, groups, places) to heard (W, t, cells): all channels of a group hear the same."""
+    groups, places = found.shape[2:]
+    if groups * places in (1, heard.shape[2]):
+        heard |= found.reshape(*found.shape[:2], -1)
+        return
+    view = heard.reshape(*found.shape[:2], groups, -1, places)
+    heard[...] = (view | found[:, :, :, None]).reshape(heard.shape)
 
 
 def _apart(letters: str, view: Sequence[int], sizes: dict[str, int]) -> Array:

@@ -153,7 +153,7 @@ class Chunk:
                 operations = updates * population.neuron.operations(population.size)
                 self.result.embedded_ops[name] = np.full(self.samples, operations, dtype=np.int64)
             for projection in self.plan.outgoing[name]:
-                visits = self.plan.fan_out[projection.name].visits(columns, totals)
+                visits = self.plan.fan_out[projection.name].visits(columns, totals, self.plan.compiled)
                 self.result.synaptic_ops[projection.name] = visits
         kept = {f"state/{name}/{variable}": trace for variable, trace in traces.items()}
         if f"spikes/{name}" in self.wanted:

@@ -15,9 +15,12 @@ from ndeploy.sim.kernels_step import add_latched
 from ndeploy.sim.terms import Workspace, add_shifted
 
 if TYPE_CHECKING:
+    from ndeploy.sim.activity import Watch
     from ndeploy.sim.chunk import Chunk
 
 Array = npt.NDArray[Any]
+WATCHED_BYTES = 2**17
+"""Messages of one member that activity is taken from at a time."""
 
 
 class Messages:
@@ -111,7 +114,10 @@ class Stepper:
     def _allocate(self, m: MemberPlan) -> None:
         name = m.population.name
         updates = self.chunk.updates(name)
-        rows = updates if f"spikes/{name}" in self.chunk.wanted else min(updates, m.steps_kept)
+        kept = m.steps_kept
+        if self.chunk.watch is not None:  # which looks at several steps at a time
+            kept = max(kept, WATCHED_BYTES // (self.samples * m.population.size * np.dtype(m.dtype).itemsize))
+        rows = updates if f"spikes/{name}" in self.chunk.wanted else min(updates, kept)
         values = np.empty((rows, self.samples, m.population.size), dtype=m.dtype)
         self.messages[name] = Messages(values, updates)
 
@@ -124,10 +130,7 @@ class Stepper:
                 if step < member.updates:
                     member.update(step)
                     if watch is not None:
-                        messages = member.messages
-                        watch.step(
-                            member.plan.population.name, member.updates, step, messages.values[step % messages.rows]
-                        )
+                        member.show(watch, step)
         for member in members:
             population = member.plan.population
             self.chunk.note_overflow(population, member.counted())
@@ -171,6 +174,12 @@ class Member:
     def counted(self) -> dict[str, int]:
         """How often values left their widths, by event."""
         return self.events if self.bound is None else self.bound[1]()
+
+    def show(self, watch: Watch, step: int) -> None:
+        """Show the messages of the last steps where they are about to be written over, or are the last."""
+        rows = step % self.messages.rows + 1
+        if rows == self.messages.rows or step + 1 == self.updates:
+            watch.rows(self.plan.population.name, self.updates, step + 1 - rows, self.messages.values[:rows])
 
     def _call(self, step: int) -> None:
         """One call of a kernel."""

@@ -39,10 +39,16 @@ class FanOut:
         self.uniform = int(fan[0]) if (fan == fan[0]).all() else None
         self.fan = fan[order(synapses.n_in, layout)]
 
-    def visits(self, counts: Array, totals: IntArray) -> IntArray:
+    def visits(self, counts: Array, totals: IntArray, compiled: bool = False) -> IntArray:
         """counts (B, N), totals (B,) of messages that are not zero; synapses visited, (B,)."""
         if self.uniform is not None:
             return totals * self.uniform
+        if compiled:
+            from ndeploy.sim.kernels_events import weigh
+
+            weighed = np.empty(len(counts), dtype=np.int64)
+            weigh(counts, self.fan, weighed)
+            return weighed
         # in float64, whose products are fast, and exact below 2^53
         visits: IntArray = (counts.astype(np.float64) @ self.fan.astype(np.float64)).astype(np.int64)
         return visits

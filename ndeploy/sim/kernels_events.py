@@ -50,6 +50,17 @@ def gather_rows(messages, weight, sums):
                 out[n] = _i4(out[n] + _i4(narrow[n]))
 
 
+@numba.njit(nogil=True, cache=True, fastmath=True)
+def weigh(counts, fan, sums):
+    """sums (R,) int64 = counts (R, N) int32 times fan (N,), in float64: exact below 2^53, in whatever order."""
+    for r in range(counts.shape[0]):
+        row = counts[r]
+        total = 0.0
+        for n in range(row.shape[0]):
+            total += np.float64(row[n]) * np.float64(fan[n])
+        sums[r] = np.int64(total)
+
+
 @numba.njit(nogil=True, cache=True)
 def scatter_lists(messages, start, target, weight, sums):
     """sums (R, N) += messages (R, K) over lists of synapses by source: k owns start[k] .. start[k + 1]."""
