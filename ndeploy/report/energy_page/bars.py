@@ -11,7 +11,7 @@ from ndeploy.report.energy_page.scale import Scale
 
 HEIGHT = 18
 AXIS_HEIGHT = 16
-NEAREST = 0.19
+NEAREST = 0.24
 """Of the axis, between two ticks that are both written."""
 
 

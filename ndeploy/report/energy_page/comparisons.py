@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from markupsafe import Markup
-
 from ndeploy.energy.ranges import Range
 from ndeploy.energy.result import Baseline, EnergyReport
 from ndeploy.report.energy_page.bars import axis, bar
@@ -17,7 +15,10 @@ from ndeploy.report.energy_page.tables import Column, Row, Table
 from ndeploy.report.energy_page.verdict import SPIKING, kind
 
 MOST_ITEMS = 12
+MOST_PAIRS = 48
 DEPTH = 3
+WHOLE = 1e4
+"""From here on, fractions of a number are not shown."""
 LONG = 40
 """Characters of an item of a list from which each stands in a line of its own."""
 
@@ -40,27 +41,36 @@ def baselines(report: EnergyReport, sources: Sources) -> Table:
         rows.append(Row(cells, "sum"))
     columns = (
         Column("network", "name"),
-        Column("multiply-accumulates"),
-        Column("accumulates"),
+        Column("MACs"),
+        Column("ACs"),
         Column("", "bar"),
         Column("energy a sample"),
         Column("interval"),
         Column("source", "text"),
     )
     return Table(
-        "Baselines", columns, tuple(rows), axis(scale, "J"), "Logarithmic axis. Only rows under one heading compare."
+        "Baselines",
+        columns,
+        tuple(rows),
+        axis(scale, "J"),
+        "MACs: multiply-accumulations, ACs: accumulations. Logarithmic axis. Only rows under one heading compare.",
     )
 
 
 def _baseline(baseline: Baseline, scale: Scale, sources: Sources) -> Row:
-    name = Markup('{}<small class="block">{}</small>').format(baseline.name, baseline.note)
     drawn = _drawn(baseline.energy, scale, "chip" if kind(baseline) == SPIKING else "other")
     numbers = (quantity(baseline.macs), quantity(baseline.acs))
-    return Row((name, *numbers, *drawn, sources.mark(baseline.source, baseline.status)))
+    return Row((baseline.name, *numbers, *drawn, sources.mark(baseline.source, baseline.status)))
 
 
 def _drawn(energy: Range, scale: Scale, colour: str) -> tuple[str, str, str]:
     return bar(energy, scale, "J", colour), quantity(energy.nominal, "J"), interval(energy, "J")
+
+
+def notes(found: Sequence[Baseline]) -> tuple[tuple[str, str], ...]:
+    """What each baseline assumes; those of the same name and words once."""
+    said = {(f"{b.name} ({b.rules})", b.note): None for b in found if b.note}
+    return tuple(said)
 
 
 def parts(found: Sequence[Baseline]) -> Table | None:
@@ -79,14 +89,17 @@ def parts(found: Sequence[Baseline]) -> Table | None:
 
 
 def facts(found: Mapping[str, Any], depth: int = 0) -> tuple[tuple[str, str], ...]:
-    """Nested data as pairs: "a / b" for what is inside a; long lists by their length."""
+    """Nested data as pairs: "a / b" for what is inside a; of many entries the first, and how many more there are."""
     pairs: list[tuple[str, str]] = []
     for name, value in found.items():
         label = str(name).replace("_", " ")
         if isinstance(value, Mapping):
-            inner = facts(value, depth + 1) if depth < DEPTH else ((f"{len(value)} entries", ""),)
-            pairs += [(f"{label} / {inside}", words) for inside, words in inner[: 4 * MOST_ITEMS]]
-        else:
+            inner = facts(value, depth + 1) if depth < DEPTH else (("", f"{len(value)} entries"),)
+            shown = inner[:MOST_PAIRS]
+            pairs += [(f"{label} / {inside}" if inside else label, told) for inside, told in shown]
+            if len(inner) > len(shown):
+                pairs.append((label, f"and {len(inner) - len(shown)} more"))
+        elif value != "":
             pairs.append((label, words(value)))
     return tuple(pairs)
 
@@ -100,7 +113,7 @@ def words(value: object) -> str:
     if isinstance(value, int):
         return f"{value:,}"
     if isinstance(value, float):
-        return f"{value:.6g}"
+        return f"{value:,.0f}" if abs(value) >= WHOLE else f"{value:.6g}"
     if isinstance(value, list | tuple):
         if not value:
             return "none"

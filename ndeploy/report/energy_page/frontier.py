@@ -23,50 +23,82 @@ from ndeploy.report.energy_page.verdict import named
 
 LISTS = ("rows", "points", "frontier")
 """Where the JSON of `ndeploy sweep` and `ndeploy quantize --frontier` has its points."""
-ACCURACIES = ("evaluated", "accuracy", "evaluated_accuracy")
-ENERGIES = ("energy_joules", "energy")
+ACCURACIES = ("evaluated", "accuracy")
+"""Of other data, of the data it was searched on: that which more entries have."""
 LABELS = ("name", "label", "method", "target", "bits", "mean_bits", "steps")
 MOST = 200
 LONGEST = 80
 HEIGHT = 260
 SPREAD = 20.0
-"""Most over least energy from which the axis is logarithmic."""
+"""Most over least cost from which the axis is logarithmic."""
 
 
 @dataclass(frozen=True)
 class Point:
-    """A program. energy: J a sample; accuracy: 0 to 1; here: the program of this report."""
+    """A program. accuracy: 0 to 1; cost: in the unit of the frontier; here: the program of this report."""
 
     label: str
     accuracy: float
-    energy: Range
+    cost: Range
     here: bool = False
 
 
-def points(found: Mapping[str, Any] | None, report: EnergyReport) -> tuple[tuple[Point, ...], int]:
-    """Points by nominal energy, this report's first among equals, and how many entries had no accuracy or no energy."""
-    entries: Sequence[Any] = ()
+@dataclass(frozen=True)
+class Cost:
+    """What accuracy is drawn against. keys: in an entry, the first that is there."""
+
+    title: str
+    unit: str
+    keys: tuple[str, ...]
+
+
+ENERGY = Cost("dynamic energy a sample", "J", ("energy_joules", "energy"))
+MEMORY = Cost("synaptic memory", "B", ("memory_bytes", "weight_memory_bytes"))
+"""Where no entry has an energy: the frontier of a search is one of memory."""
+
+
+@dataclass(frozen=True)
+class Frontier:
+    """points: by nominal cost; left_out: entries without an accuracy or this cost, or too many."""
+
+    cost: Cost
+    points: tuple[Point, ...]
+    left_out: int
+
+
+def read(found: Mapping[str, Any] | None, report: EnergyReport) -> Frontier | None:
+    """What the JSON has, with this report's program beside it; None where there is no JSON."""
+    if found is None:
+        return None
+    entries = _entries(found)
+    read = [entry for entry in entries[:MOST] if isinstance(entry, Mapping)]
+    accuracy = max(ACCURACIES, key=lambda name: sum(_number(entry.get(name)) is not None for entry in read))
+    cost = next((c for c in (ENERGY, MEMORY) if any(_cost(entry, c) for entry in read)), ENERGY)
+    points = [point for entry in read if (point := _point(entry, accuracy, cost)) is not None]
+    left_out = len(entries) - len(points)
+    own = report.energy if cost is ENERGY else _range(report.placement.get("weight_memory_bytes"))
+    if points and report.accuracy is not None and own is not None:
+        points.append(Point(f"this program: {named(report)}", report.accuracy, own, here=True))
+    return Frontier(cost, tuple(sorted(points, key=lambda p: (p.cost.nominal, not p.here, p.label))), left_out)
+
+
+def _entries(found: Mapping[str, Any]) -> Sequence[Any]:
     for name in LISTS:
-        value = found.get(name) if isinstance(found, Mapping) else None
+        value = found.get(name)
         if isinstance(value, list | tuple):
-            entries = value
-            break
-    read = [_point(entry) for entry in entries[:MOST]]
-    known = [point for point in read if point is not None]
-    left_out = len(entries) - len(known)
-    if known and report.accuracy is not None and report.energy is not None:
-        known.append(Point(f"this program: {named(report)}", report.accuracy, report.energy, here=True))
-    return tuple(sorted(known, key=lambda p: (p.energy.nominal, not p.here, p.label))), left_out
+            return value
+    return ()
 
 
-def _point(entry: object) -> Point | None:
-    if not isinstance(entry, Mapping):
+def _point(entry: Mapping[Any, Any], accuracy: str, cost: Cost) -> Point | None:
+    share_right, spent = _number(entry.get(accuracy)), _cost(entry, cost)
+    if share_right is None or spent is None or share_right > 1:
         return None
-    accuracy = next((v for name in ACCURACIES if (v := _number(entry.get(name))) is not None), None)
-    energy = next((r for name in ENERGIES if (r := _range(entry.get(name))) is not None), None)
-    if accuracy is None or energy is None or accuracy > 1:
-        return None
-    return Point(_label(entry), accuracy, energy)
+    return Point(_label(entry), share_right, spent)
+
+
+def _cost(entry: Mapping[Any, Any], cost: Cost) -> Range | None:
+    return next((found for key in cost.keys if (found := _range(entry.get(key))) is not None), None)
 
 
 def _label(entry: Mapping[Any, Any]) -> str:
@@ -101,21 +133,22 @@ def _range(value: object) -> Range | None:
     return Range(low, nominal, high)
 
 
-def scatter(found: Sequence[Point]) -> Markup:
-    """Energy across with whiskers, accuracy upwards; the numbers are those of the table."""
-    energies = [end for p in found for end in (p.energy.low, p.energy.high) if end > 0]
-    across = logarithmic(energies) if max(energies) > SPREAD * min(energies) else linear(energies)
+def scatter(frontier: Frontier) -> Markup:
+    """Cost across with whiskers, accuracy upwards; the numbers are those of the table. There is a point at least."""
+    found, unit = frontier.points, frontier.cost.unit
+    ends = [end for p in found for end in (p.cost.low, p.cost.high) if end > 0]
+    across = logarithmic(ends) if max(ends) > SPREAD * min(ends) else linear(ends)
     up = between(p.accuracy for p in found)
-    body = _accuracies(up) + _energies(across)
+    body = _accuracies(up) + _costs(across, unit)
     # markers above all whiskers, so that each number can be read
     lines = Markup("").join(_whisker(point, across, up) for point in found)
-    body += lines + Markup("").join(_marker(number, point, across, up) for number, point in enumerate(found, 1))
-    first, last, best = (_said(p) for p in (found[0], found[-1], max(found, key=lambda p: p.accuracy)))
+    body += lines + Markup("").join(_marker(number, point, across, up, unit) for number, point in enumerate(found, 1))
+    first, last, best = (_said(p, unit) for p in (found[0], found[-1], max(found, key=lambda p: p.accuracy)))
     words = (
-        f"{len(found)} programs, from {first} to {last}. The most accurate: {best}. Across: dynamic energy a sample; "
+        f"{len(found)} programs, from {first} to {last}. The most accurate: {best}. Across: {frontier.cost.title}; "
         "up: accuracy. Numbers are those of the table."
     )
-    return frame(body, "Accuracy against energy", words, HEIGHT)
+    return frame(body, f"Accuracy against {frontier.cost.title}", words, HEIGHT)
 
 
 def _height(point: Point, up: Scale) -> float:
@@ -123,21 +156,21 @@ def _height(point: Point, up: Scale) -> float:
 
 
 def _whisker(point: Point, across: Scale, up: Scale) -> Markup:
-    low, high = percent(across.at(point.energy.low)), percent(across.at(point.energy.high))
+    low, high = percent(across.at(point.cost.low)), percent(across.at(point.cost.high))
     return Markup('<line class="reach" x1="{}" x2="{}" y1="{y}" y2="{y}"/>').format(low, high, y=_height(point, up))
 
 
-def _marker(number: int, point: Point, across: Scale, up: Scale) -> Markup:
-    x, y = percent(across.at(point.energy.nominal)), _height(point, up)
-    told = f"{point.label}: {share(point.accuracy, 1.0)}, {quantity(point.energy.nominal, 'J')}"
+def _marker(number: int, point: Point, across: Scale, up: Scale, unit: str) -> Markup:
+    x, y = percent(across.at(point.cost.nominal)), _height(point, up)
+    told = f"{point.label}: {share(point.accuracy, 1.0)}, {quantity(point.cost.nominal, unit)}"
     return Markup(
         '<g><title>{}</title><circle class="{}" cx="{x}" cy="{}" r="9"/>'
         '<text class="inside" x="{x}" y="{}">{}</text></g>'
     ).format(told, "sum" if point.here else "chip", y, round(y + 4, 1), number, x=x)
 
 
-def _said(point: Point) -> str:
-    return f"{quantity(point.energy.nominal, 'J')} ({share(point.accuracy, 1.0)} right)"
+def _said(point: Point, unit: str) -> str:
+    return f"{quantity(point.cost.nominal, unit)} ({share(point.accuracy, 1.0)} right)"
 
 
 def _accuracies(up: Scale) -> Markup:
@@ -151,20 +184,21 @@ def _accuracies(up: Scale) -> Markup:
     return body
 
 
-def _energies(across: Scale) -> Markup:
+def _costs(across: Scale, unit: str) -> Markup:
     body = Markup("")
     for value in across.ticks:
         place = across.at(value)
         anchor = "start" if place < 0.08 else "end" if place > 0.92 else "middle"
         body += Markup('<line class="grid" x1="{0}" x2="{0}" y1="0" y2="{1}"/>').format(percent(place), HEIGHT)
         body += Markup('<text class="tick" x="{}" y="{}" text-anchor="{}">{}</text>').format(
-            percent(place), HEIGHT + 16, anchor, quantity(value, "J") if value else "0"
+            percent(place), HEIGHT + 16, anchor, quantity(value, unit) if value else "0"
         )
     return body
 
 
-def table(found: Sequence[Point]) -> Table:
-    """The points with their numbers; those that none beats (as accurate for less nominal energy) are marked."""
+def table(frontier: Frontier) -> Table:
+    """The points with their numbers; those that none beats (as accurate for a lower nominal cost) are marked."""
+    found, unit = frontier.points, frontier.cost.unit
     rows = []
     for number, point in enumerate(found, 1):
         beaten = any(_beats(other, point) for other in found)
@@ -173,8 +207,8 @@ def table(found: Sequence[Point]) -> Table:
                 (
                     f"{number}. {point.label}",
                     share(point.accuracy, 1.0),
-                    quantity(point.energy.nominal, "J"),
-                    interval(point.energy, "J"),
+                    quantity(point.cost.nominal, unit),
+                    interval(point.cost, unit),
                     "" if beaten else "on the frontier, nominally",
                 ),
                 "sum" if point.here else "",
@@ -183,13 +217,13 @@ def table(found: Sequence[Point]) -> Table:
     columns = (
         Column("program", "name"),
         Column("accuracy"),
-        Column("dynamic energy a sample"),
+        Column(frontier.cost.title),
         Column("interval"),
         Column("", "text"),
     )
-    return Table("Accuracy against energy", columns, tuple(rows))
+    return Table(f"Accuracy against {frontier.cost.title}", columns, tuple(rows))
 
 
 def _beats(a: Point, b: Point) -> bool:
-    better = a.accuracy >= b.accuracy and a.energy.nominal <= b.energy.nominal
-    return better and (a.accuracy > b.accuracy or a.energy.nominal < b.energy.nominal)
+    better = a.accuracy >= b.accuracy and a.cost.nominal <= b.cost.nominal
+    return better and (a.accuracy > b.accuracy or a.cost.nominal < b.cost.nominal)

@@ -26,7 +26,7 @@ def quantity(value: float | None, unit: str = "") -> str:
 
 
 def interval(found: Range | None, unit: str = "") -> str:
-    """ "0.41 to 2.3 mJ", "900 nJ to 2.3 mJ"; one number where both ends are the same."""
+    """ "0.41 to 2.3 mJ", "900 nJ to 2.3 mJ"; one number where three digits tell no difference."""
     if found is None or not (math.isfinite(found.low) and math.isfinite(found.high)):
         return NOTHING
     if found.low == found.high:
@@ -35,6 +35,8 @@ def interval(found: Range | None, unit: str = "") -> str:
         return f"{quantity(found.low, unit)} to {quantity(found.high, unit)}"
     exponent = _exponent(found.nominal if found.nominal > 0 else found.high, unit)
     low, high = (_digits(end / 10**exponent) for end in (found.low, found.high))
+    if low == high:
+        return quantity(found.low, unit)
     return f"{low} to {high} {PREFIXES[exponent]}{unit}".strip()
 
 
@@ -42,9 +44,8 @@ def full(found: Range | None, unit: str = "") -> str:
     """ "1.05 mJ (0.41 to 2.3 mJ)"."""
     if found is None:
         return NOTHING
-    if found.low == found.high == found.nominal:
-        return quantity(found.nominal, unit)
-    return f"{quantity(found.nominal, unit)} ({interval(found, unit)})"
+    nominal, ends = quantity(found.nominal, unit), interval(found, unit)
+    return nominal if nominal == ends else f"{nominal} ({ends})"
 
 
 def share(part: float, whole: float) -> str:

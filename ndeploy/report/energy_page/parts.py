@@ -194,9 +194,11 @@ def _core(core: CoreCost, scale: Scale) -> Row:
 
 def stacked(found: Range | None, unit: str) -> Markup:
     """The nominal value above its interval."""
-    if found is None or found.low == found.high:
-        return Markup("{}").format(quantity(None if found is None else found.nominal, unit))
-    return Markup('{}<small class="block">{}</small>').format(quantity(found.nominal, unit), interval(found, unit))
+    nominal = quantity(None if found is None else found.nominal, unit)
+    ends = interval(found, unit)
+    if nominal == ends:
+        return Markup("{}").format(nominal)
+    return Markup('{}<small class="block">{}</small>').format(nominal, ends)
 
 
 def _names(names: Sequence[str], most: int = 3) -> str:
