@@ -133,7 +133,7 @@ def _measured(context: Context, case: Case, model: Path, calibration: Path | Non
     from ndeploy.energy.measure import Options, counted, silent_remarks
     from ndeploy.evaluate import beyond_classes
     from ndeploy.pipeline import compile_model
-    from ndeploy.search.score import judge, unit
+    from ndeploy.search.score import STATEFUL, judge, unit
     from ndeploy.summary import summarise
 
     asked = replace(
@@ -185,7 +185,12 @@ def _measured(context: Context, case: Case, model: Path, calibration: Path | Non
         cores_lower_bound=placed.cores_lower_bound,
         chips=placed.chips,
         memory_bytes=placed.weight_memory_bytes,
-        overflow=sum(sum(events.values()) for events in result.overflow.values()),
+        # as `score` counts it: graded messages are clipped by design, states are not
+        overflow=sum(
+            sum(events.values())
+            for name, events in result.overflow.items()
+            if isinstance(program.population(name).neuron, STATEFUL)
+        ),
         cost=cost_of(report),
         bound=report.bound,
         unpriced=report.unpriced,

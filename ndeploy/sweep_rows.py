@@ -56,7 +56,7 @@ class Measured:
     labels: what accuracies are against: "labels", "float model" or "" (no answers). accuracy: of whole sequences where
     the answer is one; float_accuracy: of the float network; loss: against the float network and the labels, nats, or
     the relative squared error where there are no answers, None where the float network's output is zero throughout.
-    memory_bytes: synaptic memory as packed. overflow: events in which a value left its width. bound: what the priced
+    memory_bytes: synaptic memory as packed. overflow: times that a state left its width. bound: what the priced
     terms sum to, where asked for; warnings: (code, message).
     """
 

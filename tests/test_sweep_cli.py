@@ -73,7 +73,7 @@ def test_the_energy_page_takes_a_sweep_as_its_frontier(capsys: Capsys, usual: tu
     priced = call(capsys, "energy", "m.ndp", "--data", files[2], "--frontier", "sweep.json", "--html", "m.html")
     assert priced.code == 0, priced.err
     page = Path("m.html").read_text()
-    assert "Accuracy against energy" in page
+    assert '<section id="frontier">' in page
     assert "loihi2, 4 bits" in page
 
 

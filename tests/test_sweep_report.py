@@ -100,7 +100,7 @@ def test_warnings_stand_once_with_the_rows_they_are_of() -> None:
     found = swept(row(warnings=told), row(bits=4, warnings=told), row("loihi1"), row("loihi1", 4, overflow=3))
     assert shown.warnings(found) == [
         "loihi2: [ND420] limits are not published",
-        "loihi1, 4 bits: values left their width 3 times",
+        "loihi1, 4 bits: states left their width 3 times, all samples together",
     ]
     assert shown.warnings(swept(row(warnings=told), notes=("a note",))) == [
         "[ND420] limits are not published",

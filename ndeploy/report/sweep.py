@@ -220,9 +220,11 @@ def warnings(swept: Swept) -> list[str]:
         for code, message in row.measured.warnings if row.measured else ():
             found.setdefault(f"[{code}] {message}", []).append(row)
     lines = [f"{_whose(rows, measured)}{text}" for text, rows in found.items()]
-    for row in measured:
-        if row.measured and row.measured.overflow:
-            lines.append(f"{row.case.named}: values left their width {row.measured.overflow} times")
+    over = {row.case: n for row in measured if (n := row.measured.overflow if row.measured else 0)}
+    if over:
+        rows = [row for row in measured if row.case in over]
+        times = f"{min(over.values())} to {max(over.values())}" if len(set(over.values())) > 1 else min(over.values())
+        lines.append(f"{_whose(rows, measured)}states left their width {times} times, all samples together")
     return [*lines, *swept.notes]
 
 

@@ -196,22 +196,21 @@ def _mark(row: Row, names: Sequence[str], x: float, y: float, taken: list[tuple[
 
 
 def _legend(rows: Sequence[Row], missing: int, swept: Swept, original: float | None) -> Markup:
-    body, x, y = Markup(""), float(LEFT), HEIGHT - 26
+    body, x, y = Markup(""), float(LEFT), HEIGHT - 28
     for name, row in {row.case.target: row for row in rows}.items():
         body += Markup('<circle class="point" style="fill: var(--t{})" cx="{}" cy="{}" r="6"/>').format(
             _colour(row, swept), _n(x + 6), y - 4
         )
         body += _text(x + 18, y, _shorter(name, 24))
         x += 34 + 7 * min(len(name), 24)
-    words = ["filled: on the frontier", "lines: from low to high"]
-    if original is not None:
-        words.append(f"dashed: float network, {style.percent(original)}")
+    body += _text(x + 8, y, "filled: on the frontier; lines: from low to high", "tick")
+    words = [] if original is None else [f"dashed: float network, {style.percent(original)}"]
     labels = [f"{HEADINGS[n]} ({SHORT[n]})" for n in varying(swept.rows) if n in SHORT]
     if labels:
         words.append("labels: " + ", ".join(labels))
     if missing:
         words.append(f"{missing} of {len(swept.rows)} not drawn: no cost is known")
-    return body + _text(x + 8, y, "; ".join(words), "tick")
+    return body + _text(LEFT, y + 18, "; ".join(words), "tick")
 
 
 def _colour(row: Row, swept: Swept) -> int:
