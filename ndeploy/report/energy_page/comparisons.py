@@ -37,7 +37,7 @@ def baselines(report: EnergyReport, sources: Sources) -> Table:
         rows.append(
             Row((f"by the prices of {report.target} (other rules: not to be compared digit by digit)",), "head")
         )
-        cells = ("spiking network, placed", "", "", *_drawn(report.energy, scale, "sum"), "")
+        cells = ("this program, placed", "", "", *_drawn(report.energy, scale, "sum"), "")
         rows.append(Row(cells, "sum"))
     columns = (
         Column("network", "name"),
