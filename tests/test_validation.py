@@ -23,7 +23,7 @@ from ndeploy.validation.measurements import PUBLISHED, measured
 from ndeploy.validation.rows import ABSENT, BASES, RECOMPUTED, Row, exactly, rate
 from ndeploy.validation.run import names, validate
 
-from .fixtures_path import ROOT, fixture
+from .fixtures_path import ROOT
 
 # -- Lava's rule -------------------------------------------------------------------------------------------------------
 
@@ -98,7 +98,8 @@ def _rows(workload: str, folder: Path) -> dict[str, Row]:
 
 
 def _fixtures() -> Path:
-    return fixture("netx").parent
+    """The networks that the repository carries."""
+    return ROOT / "examples"
 
 
 def test_pilotnet_lif_is_estimated_as_an_expert_would_sign() -> None:

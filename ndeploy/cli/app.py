@@ -15,7 +15,9 @@ from ndeploy.cli.explain import explain_command
 from ndeploy.cli.inspect import inspect_command
 from ndeploy.cli.quantize import quantize_command
 from ndeploy.cli.run import run_command
+from ndeploy.cli.sweep import sweep_command
 from ndeploy.cli.targets import targets_app
+from ndeploy.cli.validate import validate_command
 from ndeploy.cli.verify import verify_command
 
 app = typer.Typer(
@@ -32,8 +34,10 @@ app.command("quantize")(quantize_command)
 app.command("run")(run_command)
 app.command("verify")(verify_command)
 app.command("energy")(energy_command)
+app.command("sweep")(sweep_command)
 app.command("inspect")(inspect_command)
 app.add_typer(targets_app)
+app.command("validate")(validate_command)
 app.command("explain")(explain_command)
 app.command("doctor")(doctor_command)
 

@@ -24,12 +24,13 @@ def validate_command(
 ) -> None:
     """Recompute published measurements and show the error of each, bad ones too."""
     from ndeploy.validation import text
+    from ndeploy.validation.networks import shipped
     from ndeploy.validation.run import validate
 
     if json and markdown:
         raise typer.BadParameter("ask for one of --json and --markdown", param_hint="--markdown")
     with console.progress("validating") as progress:
-        rows = validate(fixtures, only, progress)
+        rows = validate(fixtures or shipped(), only, progress)
     if json:
         console.emit("validate", {"verdict": text.verdict(rows), "rows": [row.to_json() for row in rows]})
     elif markdown:

@@ -54,7 +54,7 @@ def verify_command(
         def told(progress: Callable[[str], None]) -> RunnerOptions:
             from ndeploy.runners import RunnerOptions
 
-            return RunnerOptions(lava_python, lava_mode, time_limit, threads, progress)
+            return RunnerOptions(lava_python, lava_mode, time_limit, threads, progress=progress)
 
         asked = verify_ticks.Asked(artifact, data, against, reference, limit, signals, min_sqnr)
         verify_ticks.verify_ticks(asked, told, json)
