@@ -113,6 +113,7 @@ class Ears:
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
         self._made: dict[int, Hearing] = {}
+        self._cells: dict[str, int] = {}
 
     def of(self, link: Link) -> Hearing:
         """Threads that ask for the same link at once make it twice, to the same effect."""
@@ -122,11 +123,12 @@ class Ears:
 
     def cells(self, population: Population, links: Sequence[Link], products: int) -> int:
         """Entries that tell apart what neurons of a population hear: 1, one for each place, or all neurons."""
-        found = {self.of(x).heard for x in links} - {(1, 1)}
-        if not products and not found:
-            return 1
-        groups, places = next(iter(found), (0, 0))
-        return places if not products and len(found) == 1 and groups == 1 else population.size
+        if population.name not in self._cells:
+            found = {self.of(x).heard for x in links} - {(1, 1)}
+            groups, places = next(iter(found), (1, 1))
+            together = not products and len(found) < 2 and groups == 1
+            self._cells[population.name] = places if together else population.size
+        return self._cells[population.name]
 
 
 class WordWatch(Watch):

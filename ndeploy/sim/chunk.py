@@ -367,9 +367,8 @@ class Chunk:
             return
         left, right = self.sent[product.left], self.sent[product.right]
         spikes = self.result.spikes
-        visits, sent, updates = product_counts(
-            product, self.steps, spikes[product.left], spikes[product.right], contraction.live(left, right, self.steps)
-        )
+        live = contraction.live(left, right, self.steps, self.plan.compiled)
+        visits, sent, updates = product_counts(product, self.steps, spikes[product.left], spikes[product.right], live)
         self.result.synaptic_ops[name], self.result.spikes[name] = visits, sent
         self.result.neuron_updates[name] = updates
 

@@ -62,6 +62,32 @@ def weigh(counts, fan, sums):
 
 
 @numba.njit(nogil=True, cache=True)
+def count_live(left, right, left_key, right_key, keys, steps, found):
+    """found (B,) += pairs of messages (B, rows, N), neither zero, that have the same key, over model steps.
+
+    Beyond its last row an operand stays as it was.
+    """
+    one = np.zeros(keys, dtype=np.int64)
+    other = np.zeros(keys, dtype=np.int64)
+    for b in range(left.shape[0]):
+        for t in range(steps):
+            if t < left.shape[1]:
+                one[:] = 0
+                row = left[b, t]
+                for n in range(row.shape[0]):
+                    one[left_key[n]] += row[n] != 0
+            if t < right.shape[1]:
+                other[:] = 0
+                row = right[b, t]
+                for n in range(row.shape[0]):
+                    other[right_key[n]] += row[n] != 0
+            total = 0
+            for k in range(keys):
+                total += one[k] * other[k]
+            found[b] += total
+
+
+@numba.njit(nogil=True, cache=True)
 def scatter_lists(messages, start, target, weight, sums):
     """sums (R, N) += messages (R, K) over lists of synapses by source: k owns start[k] .. start[k + 1]."""
     for r in range(messages.shape[0]):

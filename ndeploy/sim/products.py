@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ import numpy.typing as npt
 
 from ndeploy.ir.program import Product
 from ndeploy.realise import index_sizes
-from ndeploy.sim.layout import convert
+from ndeploy.sim.layout import convert, order
 from ndeploy.sim.operators import FLOAT32_EXACT, FLOAT64_EXACT, Sent
 
 Rows = npt.NDArray[Any]
@@ -37,6 +38,25 @@ class Contraction:
         sizes = index_sizes(product)
         self.terms = math.prod(size for letter, size in sizes.items() if letter not in result)
 
+    @cached_property
+    def _keys(self) -> tuple[Rows, Rows]:
+        """For each message of either operand, in simulator order, which combination of the shared indices it has."""
+        sizes = index_sizes(self.product)
+        shared = [x for x in self.letters[0] if x in self.letters[1]]
+        found = []
+        for letters, layout in zip(self.letters[:2], self.layouts[:2], strict=True):
+            places = np.indices([sizes[x] for x in letters]).reshape(len(letters), -1)
+            key = np.zeros(places.shape[1], dtype=np.int64)
+            for x in shared:
+                key = key * sizes[x] + places[letters.index(x)]
+            found.append(key[order(len(key), layout)])
+        return found[0], found[1]
+
+    @property
+    def _shared(self) -> int:
+        """Combinations of the shared indices."""
+        return math.prod(size for x, size in index_sizes(self.product).items() if all(x in y for y in self.letters[:2]))
+
     def reach(self, left_top: int, right_top: int) -> int:
         """Bound on the einsum and its partial sums, before the exponent."""
         return self.terms * left_top * right_top
@@ -58,12 +78,19 @@ class Contraction:
             sums = whole >> self.product.exponent
         return convert(np.ascontiguousarray(sums.reshape(lead, -1)), 1, self.layouts[2])
 
-    def live(self, left: Sent, right: Sent, steps: int) -> npt.NDArray[np.int64]:
+    def live(self, left: Sent, right: Sent, steps: int, compiled: bool = False) -> npt.NDArray[np.int64]:
         """Scalar products with both operands not zero, by sample, summed over `steps` model steps.
 
         sum over the shared indices of (how many of left) * (how many of right), so that no product is formed.
         """
         shared = [x for x in self.letters[0] if x in self.letters[1]]
+        if compiled:
+            from ndeploy.sim.kernels_events import count_live
+
+            counted = np.zeros(left.values.shape[0], dtype=np.int64)
+            values = [np.ascontiguousarray(x.values) for x in (left, right)]
+            count_live(values[0], values[1], self._keys[0], self._keys[1], self._shared, steps, counted)
+            return counted
         parts = []
         for side, sent in ((0, left), (1, right)):
             view = self.product.left_view if side == 0 else self.product.right_view
