@@ -14,10 +14,10 @@ from ndeploy.place.merge import merged
 from ndeploy.place.split import UNLIMITED, Capacity, need, split
 from ndeploy.place.units import Unit, Units
 
-EFFORT = 8_000
-"""Boxes whose needs are worked out before no further way is tried."""
-LEAST = (1 / 8, 1 / 3, 1 / 32)
-PORTIONS = (1.0, 0.85, 0.7, 0.5, 0.3)
+EFFORT, EFFORT_EACH = 8_000, 40
+"""Boxes whose needs are worked out before no further way is tried: so many, and so many for each piece."""
+LEAST = (1 / 8, 1 / 32, 1 / 3)
+PORTIONS = (0.9, 0.85, 0.95, 0.8, 0.7, 1.0, 0.5, 0.3)
 PASSES = 3
 """Fillings of one way, each with the out-axons that the boxes of the one before made."""
 
@@ -58,7 +58,7 @@ def pack(
     best = Packed(pieces, first_fit(pieces, capacity), hosted)
     needs = Needs(capacity)
     for way in ways(units, pieces):
-        if best.used <= bound or needs.effort > EFFORT:
+        if best.used <= bound or needs.effort > EFFORT + EFFORT_EACH * len(pieces):
             break
         found = filled(units, capacity, way, needs, best, best.used - 1)
         if found is not None:
