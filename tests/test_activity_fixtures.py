@@ -42,7 +42,7 @@ NETWORKS = {
 LARGE = {
     "spikformer": Case("spikformer/checkpoint.pth.tar", 2, "spikformer"),
     "pilotnet-lif": Case("netx/pilotnet-lif/network.net", 1),
-    "pilotnet-sdnn": Case("netx/pilotnet-sdnn/network.net", 1),
+    "pilotnet-sdnn": Case("netx/pilotnet-sdnn/network.net", 1, steps=16),
 }
 
 
