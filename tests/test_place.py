@@ -122,7 +122,7 @@ def check_placement(p: Program, target: Target, placed: Placed) -> None:
     assert placed.cores_lower_bound <= placed.cores
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
 @given(
     st.booleans().flatmap(lambda graded: cases(graded=graded)),
     st.integers(1, 24),

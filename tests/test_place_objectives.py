@@ -48,7 +48,7 @@ def interval(p: Program, target: Target, placed: Placed, activity: Activity) -> 
     return found.interval.nominal
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
 @given(
     st.booleans().flatmap(lambda graded: cases(graded=graded)),
     st.integers(2, 24),
@@ -139,6 +139,7 @@ def test_busy_layers_lie_on_more_cores() -> None:
     assert interval(p, target, balanced, even) < interval(p, target, fewest, even)
     parts = {name: sum(piece.unit == name for piece in balanced.slices) for name in ("l0", "l2")}
     assert parts["l0"] > 4 * parts["l2"]
+    assert "busy layers lie on more cores" in balanced.reason
     assert balanced.cores <= (target.cores_per_chip.value or 0)
     assert place(p, replace(target, time=()), "latency").slices == fewest.slices
     assert any("published times" in note for note in place(p, replace(target, time=()), "latency").notes)
@@ -189,3 +190,4 @@ def test_rates_are_those_of_the_program() -> None:
     with pytest.raises(UsageError, match="all rates are zero") as refused:
         place(p, target, "traffic", replace(rates, messages=silent))
     assert refused.value.code == "ND434"
+    assert place(p, target, "cores", replace(rates, messages=silent)) == place(p, target)

@@ -1,7 +1,7 @@
-"""Which neurons go on which core, greedily, with the lower bound beside it.
+"""Which neurons go on which core: few cores, little traffic or balanced time, with the lower bound beside it.
 
-Every population, and every buffer and neuron of a product that runs on neurocores, is cut into boxes that fit a core;
-boxes are put on cores first fit, the largest first. Nothing is enumerated synapse by synapse.
+Every population, and every buffer and neuron of a product that runs on neurocores, is cut into boxes, and boxes are put
+on cores so that no limit of the target is exceeded. Nothing is enumerated synapse by synapse.
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ from ndeploy.place.physical import arranged
 from ndeploy.place.placed import CoreUse, Operation, Placed, Slice
 from ndeploy.place.rates import checked
 from ndeploy.place.split import capacity_of
-from ndeploy.place.traffic import even_activity
 from ndeploy.place.units import units_of
 from ndeploy.target import Target
 
@@ -55,7 +54,7 @@ def place(
     notes: tuple[str, ...] = ()
     pieces, hosted = cut_all(units, capacity)
     alone = sum(piece.need.memory for piece in pieces)
-    sent = even_activity(program) if rates is None else checked(program, rates)
+    sent = checked(program, rates, decisive=objective in ("traffic", "latency"))
     if objective == "layers":
         pieces, hosted = cut_all(units, capacity, halved)
         packed = Packed(pieces, tuple(range(len(pieces))), hosted)

@@ -173,6 +173,8 @@ def reason(use: tuple[CoreUse, ...], capacity: Capacity, found: Found) -> str:
     above = f"{gap} {'core' if gap == 1 else 'cores'} above the bound, which shares out {found.by} without loss"
     if found.objective == "layers":
         return f"{above}: no core is shared by two layers, and layers are cut in halves"
+    if found.objective == "latency":
+        return f"{above}: busy layers lie on more cores, so that none holds up the others"
     filled = [shares(each, capacity) for each in use]
     full = Counter(max(held, key=lambda name: held[name]) for held in filled if max(held.values(), default=0) >= FULL)
     by = ", ".join(f"{n} of {name}" for name, n in full.most_common()) or "none"

@@ -7,12 +7,16 @@ from ndeploy.ir.program import Program
 from ndeploy.ir.result import Activity
 
 
-def checked(program: Program, rates: Activity) -> Activity:
-    """The rates, all model steps as one.
+def checked(program: Program, rates: Activity | None, decisive: bool) -> Activity:
+    """The rates, all model steps as one; as if every neuron sent equally often where there are none.
 
-    Raises UsageError ND430 where they are of another program, ND434 where no neuron sends anything.
+    decisive: whether the placement is chosen by them, and not only where its cores lie. Raises UsageError ND430 where
+    they are of another program, ND434 where they are decisive and no neuron sends anything.
     """
-    from ndeploy.place.traffic import in_one_step
+    from ndeploy.place.traffic import even_activity, in_one_step
+
+    if rates is None:
+        return even_activity(program)
 
     sizes = {p.name: p.size for p in program.populations}
     given = {name: values.shape[-1] for name, values in rates.messages.items()}
@@ -24,6 +28,8 @@ def checked(program: Program, rates: Activity) -> Activity:
             help="measure the activity on the very program that is placed",
         )
     if not any(values.any() for values in rates.messages.values()):
+        if not decisive:
+            return even_activity(program)
         raise UsageError(
             "ND434",
             f"no neuron of '{program.name}' sends anything in {rates.samples} samples: all rates are zero",
