@@ -42,9 +42,10 @@ def test_terms_are_counts_times_prices() -> None:
     assert terms["barrier"].count == PROGRAM.chip_steps_per_sample  # one core
     assert terms["host-byte.in"].count == 3 * 4 / 2
     assert terms["host-byte.in"].energy == Range(6.0, 12.0, 24.0)
+    assert terms["neuron-rest"].count == 5 * 2  # two chip steps in which a waits for its start, or has ended, or b
     for term in report.terms:
         if term.group == "chip":
-            assert term.energy == Range(term.count / 2, term.count, term.count * 2)
+            assert term.energy == Range(0 if term.name == "neuron-rest" else term.count / 2, term.count, term.count * 2)
     assert report.energy is not None
     assert report.energy.nominal == pytest.approx(sum(t.count for t in report.terms if t.group == "chip"))
     assert all(term.source and term.status for term in report.terms)
@@ -68,20 +69,24 @@ def test_latency_is_the_barriers_and_the_work_of_the_busiest_core() -> None:
     report = of()  # everything on one core: work is that of all events
     terms = {term.name: term.count for term in report.terms}
     work = terms["synaptic-op.dense"] + terms["neuron-update.active"] + terms["neuron-update.idle"]
+    rest = terms["neuron-rest"]
     chip_steps = PROGRAM.chip_steps_per_sample
     assert report.latency == report.interval
     assert report.latency is not None
-    assert report.latency.nominal == pytest.approx(10 * chip_steps + work)
+    assert report.latency.nominal == pytest.approx(10 * chip_steps + work + rest)
     assert report.latency.low == pytest.approx((10 * chip_steps + work) / 2)
     assert report.cores[0].busy is not None
-    assert report.cores[0].busy.nominal == pytest.approx(work)
+    assert report.cores[0].busy.nominal == pytest.approx(work + rest)
 
 
 def test_a_pipelined_program_takes_samples_faster_than_it_answers() -> None:
     report = of(program=replace(PROGRAM, mode="pipelined"))
     assert report.latency is not None
     assert report.interval is not None
-    assert report.latency.nominal == pytest.approx(report.interval.nominal * 7 / 5)  # 5 steps, 2 more to the last layer
+    # five chip steps, and two more to the last layer's last update: those in which the next sample starts
+    start = 2 * (10 + 5) + 9 / 2 + 2 * 3 / 2  # barriers and five updates; what the mean sample sends to a, then to b
+    assert report.latency.nominal == pytest.approx(report.interval.nominal + start)
+    assert all(term.name != "neuron-rest" for term in report.terms)
 
 
 def test_no_total_where_a_used_event_has_no_price() -> None:
@@ -97,7 +102,7 @@ def test_no_total_where_a_used_event_has_no_price() -> None:
     idle = next(term for term in whole.terms if term.name == "neuron-update.idle")
     assert bounded.bound is not None
     assert whole.energy is not None
-    assert bounded.bound.nominal == pytest.approx(whole.energy.nominal - idle.count)
+    assert bounded.bound.nominal == pytest.approx(whole.energy.nominal - idle.count - 10)  # and who rests
 
 
 def test_what_another_price_holds_costs_nothing_of_its_own() -> None:
@@ -110,13 +115,14 @@ def test_what_another_price_holds_costs_nothing_of_its_own() -> None:
 def test_layers_cores_and_steps_add_up_to_the_total() -> None:
     report = of()
     assert report.energy is not None
-    barrier = next(term.count for term in report.terms if term.name == "barrier")
+    barrier, rest = (next(t.count for t in report.terms if t.name == name) for name in ("barrier", "neuron-rest"))
     of_layers = [layer.energy.nominal for layer in report.layers if layer.energy is not None]
     assert len(of_layers) == 2
     assert sum(of_layers) == pytest.approx(report.energy.nominal - barrier)
     assert sum(c.energy.nominal for c in report.cores if c.energy) == pytest.approx(report.energy.nominal)
-    assert sum(s.energy.nominal for s in report.steps if s.energy) == pytest.approx(report.energy.nominal - barrier)
-    assert sum(sum(layer.steps) for layer in report.layers) == pytest.approx(report.energy.nominal - barrier)
+    by_step = report.energy.nominal - barrier - rest
+    assert sum(s.energy.nominal for s in report.steps if s.energy) == pytest.approx(by_step)
+    assert sum(sum(layer.steps) for layer in report.layers) == pytest.approx(by_step)
     a = report.layers[0]
     assert a.rate == int(activity().messages["a"].sum()) / (2 * 3 * 5)
     assert a.dense_synaptic_ops == 4 * 3 * 5

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -20,8 +21,14 @@ from ndeploy.neurons import Input
 from ndeploy.place import Placed
 from ndeploy.place.flows import HOST
 from ndeploy.place.mesh import board_of, positions
+from ndeploy.realise import realise
 from ndeploy.target import CHIP_EVENTS, EMBEDDED_EVENT, STATIC, PriceTable, Target
 
+REST, IDLE = "neuron-rest", "neuron-update.idle"
+"""A neuron's chip step in which the program asks no update of it: populations wait for their first message, and between
+model steps. SANA-FE charges access to every neuron at every chip step; whether Loihi 2's can be passed over is not
+public. So: nothing at the low bound, an idle update at nominal and high."""
+REST_NOTE = "chip steps without an update of the program: low: neurons are passed over; nominal, high: an idle update"
 ESTIMATE = "estimate from exact counts and cited prices: dynamic energy of the chip"
 NOT_MODELLED = (
     "queues in the mesh, and the time the host takes to send and read: latency is a lower bound, and boards are often "
@@ -31,6 +38,7 @@ NOT_MODELLED = (
     "learning, and loading the program (its bytes are listed)",
     "the host's own processor and its board",
 )
+TERMS = tuple(name for event in CHIP_EVENTS for name in ((event, REST) if event == IDLE else (event,)))
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 
@@ -43,24 +51,25 @@ class _Priced:
 
     def each(self, event: str) -> Range | None:
         """One event's energy: zero where another price holds it, None where nobody has published one."""
-        price = self.table.price(event)
+        price = self.table.price(_as(event))
         if price is not None:
-            return Range(price.low, price.nominal, price.high)
+            return Range(0.0 if event == REST else price.low, price.nominal, price.high)
         return ZERO if self.covered(event) else None
 
     def covered(self, event: str) -> str:
         """What says that another price holds the event, "" where nothing does."""
-        family = event.partition(".")[0]
-        return self.table.covered.get(event) or self.table.covered.get(family) or ""
+        family = _as(event).partition(".")[0]
+        return self.table.covered.get(_as(event)) or self.table.covered.get(family) or ""
 
     def term(self, event: str, group: str, count: float) -> Term:
         """An event with its count and energy."""
-        price, each = self.table.price(event), self.each(event)
+        price, each = self.table.price(_as(event)), self.each(event)
         energy = None if each is None else each.times(count)
         if price is None:
             held = self.covered(event)
             return Term(event, group, count, energy, each, source=held and f"held by {held}", covered=held)
-        return Term(event, group, count, energy, each, price.scope, price.source, price.status, price.note)
+        note = REST_NOTE if event == REST else price.note
+        return Term(event, group, count, energy, each, price.scope, price.source, price.status, note)
 
     def sum(self, counts: Mapping[str, float]) -> Range | None:
         """Energy of counts, None where one of them has no price."""
@@ -73,6 +82,11 @@ class _Priced:
                 continue
             total = total + each.times(count)
         return total
+
+
+def _as(event: str) -> str:
+    """The event whose price is taken."""
+    return IDLE if event == REST else event
 
 
 def estimate(
@@ -96,15 +110,16 @@ def estimate(
     prices = _Priced(table or target.table)
     ledger = tally(program, placed, target, activity)
     times = timing(program, ledger, prices.table)
-    mean = 1.0 / ledger.samples
-    chip = {event: float(ledger.events[event].sum()) * mean for event in CHIP_EVENTS if event in ledger.events}
+    samples = ledger.samples
+    chip = {event: ledger.events[event].sum() / samples for event in CHIP_EVENTS if event in ledger.events}
     chip_steps = program.chip_steps_per_sample
     chip["barrier"] = float(placed.cores * chip_steps)
-    chip[EMBEDDED_EVENT] = sum(ledger.embedded.values()) * mean
-    terms = [prices.term(event, "chip", chip[event]) for event in CHIP_EVENTS if chip.get(event)]
+    chip[EMBEDDED_EVENT] = sum(ledger.embedded.values()) / samples
+    chip[REST] = ledger.rest.sum() / samples
+    terms = [prices.term(event, "chip", float(chip[event])) for event in TERMS if chip.get(event)]
     host_terms = [
-        prices.term("host-byte.in", "host", ledger.host_in * mean),
-        prices.term("host-byte.out", "host", ledger.host_out * mean),
+        prices.term("host-byte.in", "host", ledger.host_in / samples),
+        prices.term("host-byte.out", "host", ledger.host_out / samples),
     ]
     load = prices.term("configuration-byte", "load", float(ledger.configuration))
     anything = bool(prices.table.energy)
@@ -118,7 +133,7 @@ def estimate(
         model=prices.table.name,
         model_title=prices.table.title,
         label=ESTIMATE if anything else f"counts only: no prices for {target.name}",
-        samples=ledger.samples,
+        samples=samples,
         mode=program.mode,
         model_steps=program.steps,
         chip_steps=chip_steps,
@@ -129,10 +144,10 @@ def estimate(
         host=_sum(host_terms),
         latency=times.latency if times else None,
         interval=times.interval if times else None,
-        layers=_layers(program, ledger, prices, placed),
+        layers=_layers(program, ledger, prices, activity),
         cores=_cores(ledger, placed, target, prices, times, chip_steps),
         steps=_steps(ledger, prices),
-        links=ledger.routes.link_loads(ledger.samples),
+        links=ledger.routes.link_loads(samples),
         unpriced=_unpriced(all_terms, static, placed, times, ledger),
         not_modelled=(*NOT_MODELLED, *_untimed(times), *prices.table.notes),
         baselines=tuple(baselines),
@@ -168,10 +183,12 @@ def _static(prices: _Priced, placed: Placed, times: Timing | None) -> Term | Non
 
 def _by(ledger: Ledger, chosen: Sequence[int]) -> dict[str, float]:
     rows = list(chosen)
-    return {event: float(counts[rows].sum()) / ledger.samples for event, counts in ledger.events.items()}
+    found = {event: float(counts[rows].sum()) / ledger.samples for event, counts in ledger.events.items()}
+    rest = float(ledger.rest[rows].sum()) / ledger.samples
+    return found | ({REST: rest} if rest else {})
 
 
-def _layers(program: Program, ledger: Ledger, prices: _Priced, placed: Placed) -> tuple[LayerCost, ...]:
+def _layers(program: Program, ledger: Ledger, prices: _Priced, activity: Activity) -> tuple[LayerCost, ...]:
     held: dict[str, list[int]] = {}
     for number, piece in enumerate(ledger.slices):
         held.setdefault(piece.owner, []).append(number)
@@ -186,8 +203,6 @@ def _layers(program: Program, ledger: Ledger, prices: _Priced, placed: Placed) -
         if ledger.embedded.get(name):
             counts[EMBEDDED_EVENT] = ledger.embedded[name] / ledger.samples
         neurons = sum(ledger.slices[i].size for i in rows)
-        updates = _made(program, name)
-        sent = counts.get("spike", 0.0)
         found.append(
             LayerCost(
                 name,
@@ -196,7 +211,7 @@ def _layers(program: Program, ledger: Ledger, prices: _Priced, placed: Placed) -
                 len({ledger.slices[i].core for i in rows} - {HOST}),
                 counts,
                 float(ledger.dense[rows].sum()) / ledger.samples,
-                sent / (neurons * updates) if neurons and updates else 0.0,
+                _rate(program, activity, name, counts.get("spike", 0.0)),
                 prices.sum(counts) if prices.table.energy else None,
                 tuple(_nominal(ledger, prices, rows)),
             )
@@ -204,10 +219,20 @@ def _layers(program: Program, ledger: Ledger, prices: _Priced, placed: Placed) -
     return tuple(found)
 
 
-def _made(program: Program, name: str) -> int:
-    """Updates of a population's neuron in a sample; a product's neurons send once a model step at most."""
+def _rate(program: Program, activity: Activity, name: str, spikes: float) -> float:
+    """Messages a neuron and update. Of a product: spikes of its neurons and buffers over what they could send."""
     population = next((p for p in program.populations if p.name == name), None)
-    return program.steps if population is None else updates_of(program, population)
+    if population is not None:  # an embedded one's messages are no spikes of a core
+        most = population.size * updates_of(program, population)
+        return float(activity.messages[name].sum()) / (activity.samples * most) if most else 0.0
+    product = next(x for x in program.products if x.name == name)
+    if product.realisation == "embedded":
+        return 0.0
+    most = realise(product).multiplies * program.steps
+    if product.realisation == "streamed":
+        for operand, view in ((product.left, product.left_view), (product.right, product.right_view)):
+            most += math.prod(view) * updates_of(program, program.population(operand))
+    return spikes / most if most else 0.0
 
 
 def _nominal(ledger: Ledger, prices: _Priced, rows: list[int]) -> list[float]:
@@ -257,7 +282,7 @@ def _cores(
 
 
 def _steps(ledger: Ledger, prices: _Priced) -> tuple[StepCost, ...]:
-    """By model step; what has no step (barriers, the embedded processor) is in the totals only."""
+    """By model step; what has no step (barriers, resting neurons, the embedded processor) is in the totals only."""
     totals = {event: counts.sum(axis=0) / ledger.samples for event, counts in ledger.events.items()}
     length = len(next(iter(totals.values()), ()))
     found = []
@@ -279,7 +304,8 @@ def _unpriced(
         if term.energy is None and term.count
     ]
     if times is None:
-        found.append("time: no durations known, so no latency and no static energy")
+        why = "no durations known" if placed.cores else "no cores to be at work"
+        found.append(f"time: {why}, so no latency and no static energy")
     elif static is None and placed.chips:
         found.append(f"static power of {placed.chips} chip(s): none published")
     return tuple(found)

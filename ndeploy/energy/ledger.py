@@ -8,41 +8,43 @@ the embedded processor at the slice they go to, for they too cross the mesh.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
 from ndeploy.check_graded import updates_of
+from ndeploy.energy.clock import When, clock, operands_sent
+from ndeploy.energy.updates import updates, words_of
 from ndeploy.fixed import IntArray
-from ndeploy.ir.program import Population, Product, Program
+from ndeploy.ir.program import Program
 from ndeploy.ir.result import Activity
 from ndeploy.neurons import Input
-from ndeploy.place import Placed, Slice, embedded_operations
+from ndeploy.place import Placed, Slice
 from ndeploy.place.flows import HOST, Flows
 from ndeploy.place.links import neurons
 from ndeploy.place.routes import Routes, routes
-from ndeploy.place.state import WORD_BYTES
-from ndeploy.place.traffic import Arrival, Sent, arrivals, collect, senders, spread, to_processor
-from ndeploy.place.units import Unit, Units, units_of
-from ndeploy.realise import index_sizes
-from ndeploy.target import Target
+from ndeploy.place.traffic import Arrival, arrivals, collect, senders, spread, to_processor
+from ndeploy.place.units import Units, sender, units_of
+from ndeploy.realise import index_sizes, realise
+from ndeploy.target import EMBEDDED_EVENT, Target
 
 ADDRESS_BYTES = 4
 """Bytes by which host and chip name a neuron in a message: an estimate, the protocol of no chip is public."""
-STATE_WORDS = 8 // WORD_BYTES
-"""Words of a neuron's state in one word of memory of 64 bits."""
 
 Table = dict[str, IntArray]
+Work = dict[tuple[int, int, int, str], IntArray]
+"""(core, first chip step, chip steps it is spread over, event): events by model step. The first chip step is model step
+0's; core HOST is the embedded processor."""
 
 
 @dataclass(frozen=True, eq=False)
 class Ledger:
     """events: by event, (slices, model steps). synaptic_ops: by projection and product; embedded: operations of the
-    processor by population and product, all samples; phase: (slices,) chip step of a slice's update for model step 0;
-    dense: by slice, synaptic operations if every source neuron sent at every update; host_in, host_out: bytes;
-    configuration: bytes to load the program, once. slices: as placed, or one a unit where the target has no cores.
+    processor by population and product, all samples; work: the same events on the chip's clock, by core; rest: by
+    slice, chip steps of its neurons in which the program asks no update of them; dense: by slice, synaptic operations
+    if every source neuron sent at every update; host_in, host_out: bytes; configuration: bytes to load the program,
+    once. slices: as placed, or one a unit where the target has no cores.
     """
 
     samples: int
@@ -50,7 +52,8 @@ class Ledger:
     events: Mapping[str, IntArray]
     synaptic_ops: Mapping[str, int]
     embedded: Mapping[str, int]
-    phase: IntArray
+    work: Mapping[tuple[int, int, int, str], IntArray]
+    rest: IntArray
     dense: IntArray
     flows: Flows
     routes: Routes
@@ -71,166 +74,120 @@ def tally(program: Program, placed: Placed, target: Target, activity: Activity) 
     """Events of a run's activity on a placement. Sums over slices and steps equal the simulator's own counts."""
     units = units_of(program, target)
     slices = _slices(placed, units)
-    steps = len(next(iter(activity.messages.values())))
     sent = senders(program, units, activity)
     counted = activity.samples
-    events: Table = {}
+    book = _Book(slices, clock(program))
     kinds = {j.name: j.synapses.kind for j in program.projections}
     by_link: dict[str, int] = {j.name: 0 for j in program.projections} | {x.name: 0 for x in program.products}
     found: list[tuple[Arrival, int]] = []
     for arrival, payload in arrivals(program, units, slices, sent):
-        name, at = arrival.link.name, arrival.slice
-        _add(events, f"synaptic-op.{kinds.get(name, 'sparse')}", at, arrival.visits, len(slices))
-        _add(events, "axon-in", at, arrival.packets, len(slices))
-        _add(events, "memory-read", at, arrival.words, len(slices))
+        name, at, source = arrival.link.name, arrival.slice, arrival.link.source
+        book.add(f"synaptic-op.{kinds.get(name, 'sparse')}", at, arrival.visits, source)
+        book.add("axon-in", at, arrival.packets, source)
+        book.add("memory-read", at, arrival.words, source)
         by_link[name] += int(arrival.visits.sum())
         found.append((arrival, payload))
-    dense = _dense(program, units, slices, counted)
-    _updates(events, program, units, slices, sent, activity, steps)
+    of_unit = {unit.name: unit for unit in units.units}
+    made = []
+    for number, piece in enumerate(slices):
+        unit = of_unit[piece.unit]
+        index = neurons(piece.box, unit.grid)
+        all_of, active = updates(program, units, unit, index, sent, activity)
+        made.append(int(all_of.sum()))
+        read, written = words_of(program, units, unit)
+        book.add("neuron-update.active", number, active, unit.name)
+        book.add("neuron-update.idle", number, all_of - active, unit.name)
+        book.add("memory-read", number, all_of * read, unit.name)
+        book.add("memory-write", number, all_of * written, unit.name)
+        if unit.name in sent:  # the messages of embedded populations are the processor's
+            book.add("spike", number, sent[unit.name].messages[:, index].sum(axis=1), unit.name)
     flows = collect(iter(found), to_processor(program, units, slices, sent, counted))
-    cores = np.array([piece.core for piece in slices], dtype=np.int64)
-    routed = routes(flows, cores, target)
-    _packets(events, flows, routed, len(slices))
+    routed = routes(flows, np.array([piece.core for piece in slices], dtype=np.int64), target)
+    _packets(book, flows, routed)
+    embedded = _processor(book, program, counted, len(next(iter(activity.messages.values()))))
+    rest = np.array([s.size * program.chip_steps_per_sample * counted for s in slices], dtype=np.int64) - made
     return Ledger(
         counted,
         slices,
-        events,
+        book.events,
         by_link,
-        {operation.name: operation.operations * counted for operation in embedded_operations(program)},
-        np.array([_phase(program, units, piece) for piece in slices], dtype=np.int64),
-        dense,
+        embedded,
+        book.work,
+        rest if placed.cores else np.zeros_like(rest),
+        _dense(program, units, slices, counted),
         flows,
         routed,
         _host_in(program, activity),
         _host_out(program) * counted,
-        placed.weight_memory_bytes + placed.state_memory_bytes,
+        sum(use.memory_bytes for use in placed.use) + placed.state_memory_bytes,
     )
 
 
-def _add(events: Table, event: str, at: int, values: IntArray, slices: int) -> None:
-    if event not in events:
-        events[event] = np.zeros((slices, len(values)), dtype=values.dtype)
-    elif values.dtype.kind == "f" != events[event].dtype.kind:  # estimated activity: real numbers among integers
-        events[event] = events[event].astype(values.dtype)
-    events[event][at] += values
+class _Book:
+    """Events by slice and model step, and by core on the chip's clock, while they are being added up."""
+
+    def __init__(self, slices: tuple[Slice, ...], when: Mapping[str, When]) -> None:
+        self.slices = slices
+        self.when = when
+        self.events: Table = {}
+        self.work: Work = {}
+
+    def add(self, event: str, at: int, values: IntArray, source: str | None) -> None:
+        """Events of a slice, which happen when `source`, a unit or a sender, acts; None: in no core's time."""
+        if event not in self.events:
+            self.events[event] = np.zeros((len(self.slices), len(values)), dtype=values.dtype)
+        elif values.dtype.kind == "f" != self.events[event].dtype.kind:  # estimated activity: real among integers
+            self.events[event] = self.events[event].astype(values.dtype)
+        self.events[event][at] += values
+        if source is not None:
+            self.happens(self.slices[at].core, event, values, self.when[source])
+
+    def happens(self, core: int, event: str, values: IntArray, when: When) -> None:
+        """Events of a core on the chip's clock."""
+        key = core, when.start, when.over, event
+        held = self.work.get(key)
+        self.work[key] = values if held is None else held + values
+
+
+def _processor(book: _Book, program: Program, samples: int, rows: int) -> dict[str, int]:
+    """Operations of the embedded processor by population and product; on the clock they start when all is sent."""
+    found: dict[str, int] = {}
+    for population in program.populations:
+        if population.neuron.embedded:
+            each = spread(program.steps, updates_of(program, population), rows) * samples
+            operations = each * population.neuron.operations(population.size)
+            found[population.name] = int(operations.sum())
+            book.happens(HOST, EMBEDDED_EVENT, operations, When(population.offset))
+    for product in program.products:
+        if product.realisation == "embedded":
+            operations = spread(program.steps, program.steps, rows) * (samples * realise(product).multiplies)
+            found[product.name] = int(operations.sum())
+            book.happens(HOST, EMBEDDED_EVENT, operations, When(operands_sent(program, product)))
+    return found
 
 
 def _dense(program: Program, units: Units, slices: tuple[Slice, ...], samples: int) -> IntArray:
     """By slice, what its synapses would cost if every neuron that feeds it sent at every update."""
     of_unit = {unit.name: unit for unit in units.units}
-    updates = {name: n for name, n in ((p.name, updates_of(program, p)) for p in program.populations)}
-    total = []
-    for piece in slices:
-        n = 0
-        for link in of_unit[piece.unit].links:
-            source = units.owner.get(link.source, link.source)
-            n += link.synapses(piece.box) * updates.get(source, program.steps)
-        total.append(n * samples)
+    often = {p.name: updates_of(program, p) for p in program.populations}
+    sends: dict[str, int] = {sender(p): often[p.name] for p in program.populations}
+    for product in program.products:
+        length = index_sizes(product)[product.stream] if product.realisation == "streamed" else 1
+        sends[f"{product.name}/neurons"] = program.steps * length  # a streamed product's send for each of its slices
+        sends[f"{product.name}/embedded"] = program.steps
+        sends[f"{product.name}/left"] = often[product.left]
+        sends[f"{product.name}/right"] = often[product.right]
+    total = [
+        samples * sum(link.synapses(piece.box) * sends[link.source] for link in of_unit[piece.unit].links)
+        for piece in slices
+    ]
     return np.array(total, dtype=np.int64)
 
 
-def _population(program: Program, units: Units, unit: str) -> Population | None:
-    """The population that the unit is, None for the buffers and neurons of a product."""
-    owner = units.owner[unit]
-    return next((p for p in program.populations if p.name == owner and p.name == unit), None)
-
-
-def _product(program: Program, units: Units, unit: str) -> Product:
-    return next(x for x in program.products if x.name == units.owner[unit])
-
-
-def _biased(population: Population) -> bool:
-    return any(bool(np.any(getattr(population.neuron, name, 0))) for name in ("bias", "input_bias"))
-
-
-def _updates(
-    events: Table,
-    program: Program,
-    units: Units,
-    slices: tuple[Slice, ...],
-    sent: Mapping[str, Sent],
-    activity: Activity,
-    steps: int,
-) -> None:
-    """Updates, active and idle, the words of state they touch, and the spikes they make."""
-    of_unit = {unit.name: unit for unit in units.units}
-    for number, piece in enumerate(slices):
-        unit = of_unit[piece.unit]
-        index = neurons(piece.box, unit.grid)
-        population = _population(program, units, unit.name)
-        if population is not None:
-            each = spread(program.steps, updates_of(program, population), steps)
-            all_of = each * index.size * activity.samples
-            active = activity.arrivals[population.name][:, index].sum(axis=1)
-            if _biased(population):
-                active = all_of
-            makes = None if population.neuron.embedded else sent[unit.name].messages[:, index].sum(axis=1)
-        else:
-            all_of, active = _of_product(program, units, unit, index, sent, activity, steps)
-            makes = sent[unit.name].messages[:, index].sum(axis=1)
-        _add(events, "neuron-update.active", number, active, len(slices))
-        _add(events, "neuron-update.idle", number, all_of - active, len(slices))
-        words = -(-unit.words // STATE_WORDS)
-        _add(events, "memory-read", number, all_of * words, len(slices))
-        _add(events, "memory-write", number, all_of * words, len(slices))
-        if makes is not None:
-            _add(events, "spike", number, makes, len(slices))
-
-
-def _of_product(
-    program: Program,
-    units: Units,
-    unit: Unit,
-    index: IntArray,
-    sent: Mapping[str, Sent],
-    activity: Activity,
-    steps: int,
-) -> tuple[IntArray, IntArray]:
-    """(updates, updates into which a message came) of a product's neurons or of one of its buffers, by step."""
-    product = _product(program, units, unit.name)
-    sizes = index_sizes(product)
-    repeats = sizes[product.stream] if product.realisation == "streamed" else 1
-    every = spread(program.steps, program.steps, steps)
-    all_of = every * index.size * repeats * activity.samples
-    if not unit.name.endswith("/neurons"):
-        return all_of, sent[unit.name].messages[:, index].sum(axis=1)
-    letters = product.subscripts.split("->")[0].split(",")
-    came = np.zeros(len(every), dtype=np.int64)
-    for operand, of_side, view in zip(
-        (product.left, product.right), letters, (product.left_view, product.right_view), strict=True
-    ):
-        fans = _uses(of_side, view, sizes, unit, index, product)
-        came = came + (activity.messages[operand].astype(np.float64) @ fans).astype(np.int64)
-    both = _coinciding(program, product, sent[unit.name].messages, index)
-    return all_of, np.minimum(came - both, all_of)
-
-
-def _uses(
-    letters: str, view: tuple[int, ...], sizes: Mapping[str, int], unit: Unit, index: IntArray, product: Product
-) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
-    """How many of the neurons at `index` each element of an operand goes to, counting the slices of a streamed one."""
-    at = dict(zip(sizes, np.unravel_index(index, unit.grid), strict=True))
-    fans = np.zeros(math.prod(view), dtype=np.float64)
-    stream = product.stream if product.realisation == "streamed" else ""
-    for k in range(sizes[stream] if stream and stream in letters else 1):
-        where = tuple(np.full(index.size, k) if letter == stream else at[letter] for letter in letters)
-        fans += np.bincount(np.ravel_multi_index(where, view), minlength=fans.size)
-    return fans
-
-
-def _coinciding(program: Program, product: Product, live: IntArray, index: IntArray) -> IntArray:
-    """Updates that both operands reach at once. A latched operand arrives once: later products are of one arrival."""
-    early = [updates_of(program, program.population(name)) for name in (product.left, product.right)]
-    both: IntArray = live[:, index].sum(axis=1)
-    if len(both) == program.steps:
-        both = np.where(np.arange(program.steps) < min(early), both, 0)
-    return both
-
-
-def _packets(events: Table, flows: Flows, routed: Routes, slices: int) -> None:
-    """Packets, hops, links between chips and payload bits, at the slice that sends (that receives, from outside)."""
+def _packets(book: _Book, flows: Flows, routed: Routes) -> None:
+    """Packets, hops, links between chips and payload bits, at the slice that sends (that receives, from outside). What
+    comes from outside takes no time of a core to send."""
     at = np.where(flows.source == HOST, flows.target, flows.source)
-    inside = at != HOST
     for event, factor in (
         ("message", np.ones(len(at), dtype=np.int64)),
         ("hop.east-west", routed.east_west),
@@ -238,19 +195,14 @@ def _packets(events: Table, flows: Flows, routed: Routes, slices: int) -> None:
         ("chip-link", routed.chip_links),
         ("payload-bit", flows.payload),
     ):
-        table = np.zeros((slices, flows.packets.shape[1]), dtype=flows.packets.dtype)
-        np.add.at(table, at[inside], flows.packets[inside] * factor[inside, None])
-        events[event] = table
-
-
-def _phase(program: Program, units: Units, piece: Slice) -> int:
-    """Chip step in which the slice is updated for model step 0."""
-    population = _population(program, units, piece.unit)
-    if population is not None:
-        return population.offset
-    product = _product(program, units, piece.unit)
-    after = max(program.population(product.left).offset, program.population(product.right).offset) + 1
-    return after + (product.realisation == "streamed" and piece.unit.endswith("/neurons"))
+        counts = flows.packets * factor[:, None]
+        for own in (True, False):
+            chosen = (at != HOST) & ((flows.source != HOST) == own)
+            table = np.zeros((len(book.slices), flows.packets.shape[1]), dtype=flows.packets.dtype)
+            np.add.at(table, at[chosen], counts[chosen])
+            book.events.setdefault(event, np.zeros_like(table))
+            for number in np.flatnonzero(table.any(axis=1)).tolist():
+                book.add(event, number, table[number], book.slices[number].unit if own else None)
 
 
 def _host_in(program: Program, activity: Activity) -> int:

@@ -24,6 +24,9 @@ from ndeploy.place.units import Unit, Units, sender, units_of
 from ndeploy.realise import index_sizes
 from ndeploy.target import Target
 
+SUM_BITS = 24
+"""Payload of a packet that carries a sum: to or from the embedded processor. It has the bits of a neuron's state."""
+
 
 class Piece(Protocol):
     """A box of a unit's neurons: a slice of a placement, or one that is to be placed."""
@@ -91,7 +94,7 @@ def senders(program: Program, units: Units, activity: Activity) -> dict[str, Sen
             name = f"{product.name}/embedded"
             times = activity.samples * program.steps // rows
             every = np.full((rows, units.hosted[name]), times, dtype=activity_type(activity))
-            found[name] = Sent(every, 16)
+            found[name] = Sent(every, SUM_BITS)
             continue
         if product.realisation == "streamed":
             for side, operand in (("left", product.left), ("right", product.right)):
@@ -206,8 +209,9 @@ def _times(counts: IntArray, weights: IntArray) -> IntArray:
 
 def to_processor(
     program: Program, units: Units, slices: Sequence[Piece], sent: Mapping[str, Sent], samples: int
-) -> Iterator[tuple[int, IntArray]]:
-    """(slice, packets by step) that go to the embedded processor: messages of operands, sums of embedded neurons."""
+) -> Iterator[tuple[int, IntArray, int]]:
+    """(slice, packets by step, payload bits of one) that go to the embedded processor: messages of operands, sums of
+    embedded neurons."""
     by_name = {unit.name: unit for unit in units.units}
     rows = len(next(iter(sent.values())).messages)
     for number, piece in enumerate(slices):
@@ -219,9 +223,10 @@ def to_processor(
         index = neurons(piece.box, unit.grid)
         if population.neuron.embedded:  # every update, a sum of each neuron
             packets = spread(program.steps, updates_of(program, population), rows) * index.size * samples
-            yield number, packets
+            yield number, packets, SUM_BITS
             continue
-        yield number, times * sent[unit.name].messages[:, index].sum(axis=1)
+        messages = sent[unit.name]
+        yield number, times * messages.messages[:, index].sum(axis=1), messages.payload
 
 
 def spread(steps: int, updates: int, rows: int) -> IntArray:
@@ -237,15 +242,15 @@ def flows(program: Program, target: Target, slices: Sequence[Piece], activity: A
     return collect(arrivals(program, units, slices, sent), to_processor(program, units, slices, sent, activity.samples))
 
 
-def collect(found: Iterator[tuple[Arrival, int]], read: Iterator[tuple[int, IntArray]]) -> Flows:
+def collect(found: Iterator[tuple[Arrival, int]], read: Iterator[tuple[int, IntArray, int]]) -> Flows:
     """Flows from arrivals and from what the processor reads, ordered by (source, target, payload)."""
     total: dict[tuple[int, int, int], IntArray] = {}
     for arrival, payload in found:
         for source, packets in arrival.by_source.items():
             key = source, arrival.slice, payload
             total[key] = total[key] + packets if key in total else packets
-    for number, packets in read:
-        key = number, HOST, 0
+    for number, packets, payload in read:
+        key = number, HOST, payload
         total[key] = total[key] + packets if key in total else packets
     keys = sorted(total)
     if not keys:
