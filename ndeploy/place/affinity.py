@@ -48,11 +48,12 @@ def less_traffic(
 
 
 def _starts(units: Units, capacity: Capacity, packed: Packed, most: int) -> Iterator[Packed]:
-    """The packing itself, then others on as few cores or a little more, those with other numbers of boxes."""
+    """The packing itself, then others on as few cores or a little more, those with other numbers of boxes: ways in
+    program order first, for they keep layers beside those they feed."""
     yield packed
     seen = {len(packed.pieces)}
     needs = Needs(capacity)
-    for way in ways(units, packed.pieces):
+    for way in sorted(ways(units, packed.pieces), key=lambda way: way.heavy):
         if len(seen) >= STARTS or needs.effort > EFFORT:
             return
         found = filled(units, capacity, way, needs, packed, most)
