@@ -129,11 +129,13 @@ def test_operations_of_the_processor_are_priced_or_named() -> None:
     assert said in report.unpriced
     assert report.energy is None
     assert any("no time known" in line and EMBEDDED_EVENT in line for line in report.not_modelled)
-    _, priced = _report(program, energy=1e-9, time=1e-9)
+    _, priced = _report(program, energy=1e-9, time=1.0)
     term = next(t for t in priced.terms if t.name == EMBEDDED_EVENT)
     assert term.count == 432 + 144 + 144 == sum(n.mean() for n in counts.embedded_ops.values())
     assert not any("embedded" in line for line in priced.unpriced)
-    assert priced.latency.nominal - report.latency.nominal == pytest.approx(720e-9)
+    assert priced.latency.nominal == pytest.approx(
+        720, rel=1e-4
+    )  # the cores work meanwhile
 
 
 def test_updates_and_messages_are_those_that_were_made() -> None:
