@@ -144,12 +144,22 @@ def saving(program: Program, target: Target | None, found: Adaptive) -> Saving:
 
 
 def _energies(program: Program, target: Target, found: Adaptive) -> tuple[float, float] | None:
-    """Only the energy of events: it is linear in their counts, so that means over samples may be priced."""
+    """Only the energy of events: it is linear in their counts, so that means over samples may be priced. Samples that
+    ended at the same tick are of one program, of so many steps."""
     from ndeploy.energy.coarse import energy_of_counts
     from ndeploy.place import place
 
     if not target.energy:
         return None
     placed = place(program, target)
-    full, spent = (energy_of_counts(program, placed, target, e.result.counts) for e in (found.full, found.spent))
-    return None if full is None or spent is None else (full.nominal, spent.nominal)
+    full = energy_of_counts(program, placed, target, found.full.result.counts)
+    spent = 0.0
+    for steps in np.unique(found.ticks).tolist():
+        which = np.flatnonzero(found.ticks == steps)
+        counts = found.spent.result.counts
+        some = Counts(**{kind: {name: value[which] for name, value in getattr(counts, kind).items()} for kind in KINDS})
+        energy = energy_of_counts(replace(program, steps=steps), placed, target, some)
+        if energy is None:
+            return None
+        spent += energy.nominal * len(which) / len(found.ticks)
+    return None if full is None else (full.nominal, spent)

@@ -16,8 +16,10 @@ from ndeploy import adaptive, oracle
 from ndeploy.certainty import certainties
 from ndeploy.data import Data
 from ndeploy.decode import encode
+from ndeploy.energy.estimate import estimate
 from ndeploy.errors import RunnerError, UsageError
 from ndeploy.ir.program import Program
+from ndeploy.place import place
 from ndeploy.plugins import targets
 from ndeploy.runners import BUILT_IN, RunnerOptions
 
@@ -84,6 +86,20 @@ def test_saving_prices_both_runs_with_one_table() -> None:
     assert saving.energy_saved == pytest.approx(1 - saving.energy[1] / saving.energy[0])
     unpriced = adaptive.saving(PROGRAM, None, found)
     assert (unpriced.target, unpriced.energy, unpriced.energy_saved) == ("", None, None)
+
+
+def test_what_a_sample_spends_is_what_a_run_of_as_many_ticks_costs() -> None:
+    """Updates, embedded operations and resting neurons of ticks that did not happen cost nothing."""
+    target = targets()["loihi2"]
+    found = adaptive.run(PROGRAM, Data(X, Y), ORACLE, RunnerOptions(), 0.0)  # a tick each
+    saving = adaptive.saving(PROGRAM, target, found)
+    one = replace(PROGRAM, steps=1)
+    activity = oracle.run(one, encode(one, X), activity=True).activity
+    assert activity is not None
+    report = estimate(one, place(PROGRAM, target), target, activity)
+    assert report.energy is not None
+    assert saving.energy is not None
+    assert saving.energy[1] == pytest.approx(report.energy.nominal, rel=0.1)
 
 
 def test_only_networks_that_answer_at_a_tick_have_one_to_stop_at() -> None:

@@ -83,7 +83,7 @@ def energy_command(
                 allow_unpriced=allow_unpriced,
                 batch=batch,
                 threads=threads,
-                provenance=_provenance(path, data, limit, place, model),
+                provenance=_provenance(path, data, limit, place, model, allow_unpriced),
                 progress=progress,
             )
             found.append(_report(artifact, target, given, asked))
@@ -140,8 +140,12 @@ def _compiled(artifact: Artifact, target: Target) -> Placed:
     return place(artifact.program, target)
 
 
-def _provenance(path: Path, data: Path, limit: int | None, place: str, model: str | None) -> dict[str, Any]:
+def _provenance(
+    path: Path, data: Path, limit: int | None, place: str, model: str | None, allow_unpriced: bool
+) -> dict[str, Any]:
     """What reproduces the report: names without folders, hashes, versions and the command."""
+    import shlex
+
     from ndeploy import __version__
     from ndeploy.artifact import sha256_of
 
@@ -149,10 +153,14 @@ def _provenance(path: Path, data: Path, limit: int | None, place: str, model: st
     command += [] if limit is None else ["--limit", str(limit)]
     command += [] if place == "compiled" else ["--place", place]
     command += [] if model is None else ["--model", Path(model).name]
+    command += ["--allow-unpriced"] if allow_unpriced else []
+    prices = None if model is None else Path(model)
+    own = {} if prices is None or not prices.is_file() else {"name": prices.name, "sha256": sha256_of(prices)}
     return {
-        "command": " ".join(command),
+        "command": shlex.join(command),
         "artifact": {"name": path.name, "sha256": sha256_of(path)},
         "data": {"name": data.name, "sha256": sha256_of(data)},
+        **({"prices": own} if own else {}),
         "toolchain": {"ndeploy": __version__},
     }
 

@@ -77,7 +77,7 @@ def timing(program: Program, ledger: Ledger, table: PriceTable) -> Timing | None
     each_step = np.array([0.0 if barrier is None else getattr(barrier, bound) for bound in BOUNDS])
     spans = each_step[:, None] + work.max(axis=1)
     interval = spans.sum(axis=1)
-    latency = spans[:, np.arange(window) % length].sum(axis=1)
+    latency = interval if window == length else spans[:, np.arange(window) % length].sum(axis=1)
     busy = work.sum(axis=2)
     return Timing(
         _range(latency),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from ndeploy.data import Data
@@ -14,7 +14,7 @@ from ndeploy.ir.diagnostic import Diagnostic
 from ndeploy.ir.program import Program
 from ndeploy.ir.result import Activity
 from ndeploy.neurons import Input
-from ndeploy.place import Placed
+from ndeploy.place import Placed, embedded_operations
 from ndeploy.target import PriceTable, Target
 
 if TYPE_CHECKING:
@@ -70,6 +70,8 @@ def measure(
     options.progress("placing")
     if placed is None or options.objective is not None:
         placed = place(fitted, target, options.objective or "cores", activity)
+    elif fitted is not program:  # the processor's operations are those of the data's steps
+        placed = replace(placed, embedded_ops=embedded_operations(fitted))
     options.progress("pricing")
     traces = _membranes(fitted, data)
     traced = {"MembraneUpdates samples": len(next(iter(traces.values()), ()))}

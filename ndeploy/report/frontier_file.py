@@ -17,6 +17,8 @@ SCHEMAS = ("ndeploy.sweep/1", "ndeploy.quantize/1")
 def load(path: Path) -> Mapping[str, Any]:
     """The object in the file. Raises UsageError ND101 where there is no such file, ND435 where it is no such JSON."""
     try:
+        if path.exists() and not path.is_file():  # a device or a pipe has no size to be judged by
+            raise _unusable(path, "no ordinary file")
         size = path.stat().st_size
         if size > MOST_BYTES:
             raise _unusable(path, f"{size} bytes, more than {MOST_BYTES}")
