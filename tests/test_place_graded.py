@@ -133,9 +133,7 @@ def test_operations_of_the_processor_are_priced_or_named() -> None:
     term = next(t for t in priced.terms if t.name == EMBEDDED_EVENT)
     assert term.count == 432 + 144 + 144 == sum(n.mean() for n in counts.embedded_ops.values())
     assert not any("embedded" in line for line in priced.unpriced)
-    assert priced.latency.nominal == pytest.approx(
-        720, rel=1e-4
-    )  # the cores work meanwhile
+    assert priced.latency.nominal == pytest.approx(720, rel=1e-4)  # the cores work meanwhile
 
 
 def test_updates_and_messages_are_those_that_were_made() -> None:
