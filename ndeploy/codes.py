@@ -203,11 +203,6 @@ CODES: dict[str, Code] = {
         "Objectives are cores, traffic, latency and layers; methods are auto, greedy and cp-sat, which packs for "
         "cores.",
     ),
-    "ND414": Code(
-        "rates do not belong to the program",
-        "Placing by measured rates needs the activity of a run of this very program, with messages in it: activity of "
-        "other populations, other sizes or other model steps, or without a single message, decides nothing.",
-    ),
     "ND415": Code(
         "placement record not usable",
         "The placement kept in an artifact does not describe the artifact's program on its target: neurons stand "
