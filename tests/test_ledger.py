@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -17,7 +18,7 @@ from ndeploy.energy.ledger import Ledger, tally
 from ndeploy.errors import RefusedError
 from ndeploy.fixed import IntArray
 from ndeploy.ir.program import Program
-from ndeploy.ir.result import RunResult
+from ndeploy.ir.result import Activity, RunResult
 from ndeploy.neurons import Input
 from ndeploy.place import Placed, place
 from ndeploy.place.fan import destinations
@@ -242,3 +243,22 @@ def test_events_of_one_small_program_by_hand(name: str) -> None:
     assert int(active[[s.owner for s in ledger.slices].index("a")]) == 3
     assert ledger.host_in == 3 * 4
     assert ledger.host_out == 2 * 5 * 1
+
+
+def test_counts_beyond_what_floats_hold_are_exact() -> None:
+    """Activity of very many samples: events are the small run's, times as much, to the last one."""
+    target, factor = targets()["loihi1"], 2**52 + 1
+    messages = {"in": np.ones((1, 5, 4), dtype=np.int64)}
+    one = oracle.run(PROGRAM, messages, activity=True).activity
+    assert one is not None
+
+    def scaled(of: Mapping[str, IntArray]) -> dict[str, IntArray]:
+        return {name: n * factor for name, n in of.items()}
+
+    many = Activity(factor, scaled(one.messages), scaled(one.arrivals))
+    placed = place(PROGRAM, target)
+    a, b = (tally(PROGRAM, placed, target, activity) for activity in (one, many))
+    for event, table in a.events.items():
+        assert b.events[event].tolist() == (table * factor).tolist(), event
+    assert b.rest.tolist() == (a.rest * factor).tolist()
+    assert b.dense.tolist() == (a.dense * factor).tolist()

@@ -24,6 +24,8 @@ from ndeploy.place.units import Unit, Units, sender, units_of
 from ndeploy.realise import index_sizes
 from ndeploy.target import Target
 
+EXACT = 2**53
+"""Integers below it are exact as float64."""
 SUM_BITS = 24
 """Payload of a packet that carries a sum: to or from the embedded processor. It has the bits of a neuron's state."""
 
@@ -136,6 +138,14 @@ def arrivals(
     by_name = {unit.name: unit for unit in units.units}
     owner: dict[str, IntArray] = {}
     whole: dict[str, dict[int, IntArray]] = {}
+    held_rows: dict[str, IntArray] = {}
+
+    def rows(name: str) -> IntArray:
+        """Messages with a row for each neuron, so that those of some neurons are taken at once."""
+        if name not in held_rows:
+            held_rows.clear()  # links of one source follow each other
+            held_rows[name] = np.ascontiguousarray(sent[name].messages.T)
+        return held_rows[name]
 
     def owners(name: str) -> IntArray:
         if name not in owner:
@@ -146,65 +156,55 @@ def arrivals(
             owner[name] = held
         return owner[name]
 
-    def by_slice(name: str, messages: IntArray, reached: IntArray | None) -> dict[int, IntArray]:
-        """Messages by slice of the source unit, of the neurons `reached`."""
+    def by_slice(name: str, part: IntArray, reached: IntArray | None) -> dict[int, IntArray]:
+        """Messages by slice of the source unit. part: (neurons, steps), those of the neurons `reached`."""
         if name not in by_name:
-            part = messages if reached is None else messages[:, reached]
-            return {HOST: part.sum(axis=1)}
-        if reached is None and name in whole:
-            return whole[name]
-        held = owners(name)
-        index = np.arange(held.size) if reached is None else reached
-        index = index[np.argsort(held[index], kind="stable")]
-        ordered = held[index]
-        if not index.size:
+            return {HOST: part.sum(axis=0)}
+        held = owners(name) if reached is None else owners(name)[reached]
+        if not held.size:
             return {}
-        starts = np.flatnonzero(np.r_[True, ordered[1:] != ordered[:-1]])
-        sums = np.add.reduceat(messages[:, index], starts, axis=1)
-        found = {int(ordered[s]): sums[:, i] for i, s in enumerate(starts)}
-        if reached is None:
-            whole[name] = found
-        return found
+        if np.any(held[1:] < held[:-1]):
+            order = np.argsort(held, kind="stable")
+            held, part = held[order], part[order]
+        starts = np.flatnonzero(np.r_[True, held[1:] != held[:-1]])
+        sums = np.add.reduceat(part, starts, axis=0)
+        return {int(held[s]): sums[i] for i, s in enumerate(starts)}
 
     for unit in units.units:
         for link in unit.links:
-            source = sent[link.source]
+            payload = sent[link.source].payload
             onto = targets_of(program, unit, link)
             uniform = isinstance(link, Separable) and link.uniform
-            total = source.messages.sum(axis=1)
             for number in of_unit.get(unit.name, ()):
                 box = slices[number].box
+                part = rows(link.source)
                 if uniform:
                     each = np.full(1, _volume(box), dtype=np.int64)
                     words = int(words_read(link, box, each)[0])
-                    found = by_slice(link.source, source.messages, None)
-                    yield Arrival(link, number, total, total * int(each[0]), total * words, found), source.payload
+                    if link.source not in whole:
+                        whole[link.source] = by_slice(link.source, part, None)
+                    found = whole[link.source]
+                    total = np.sum(list(found.values()), axis=0)
+                    yield Arrival(link, number, total, total * int(each[0]), total * words, found), payload
                     continue
                 visits = fan(link, box, onto)
                 reached = np.flatnonzero(visits)
-                part = source.messages[:, reached]
-                words_each = words_read(link, box, visits[reached])
-                yield (
-                    Arrival(
-                        link,
-                        number,
-                        part.sum(axis=1),
-                        _times(part, visits[reached]),
-                        _times(part, words_each),
-                        by_slice(link.source, source.messages, reached),
-                    ),
-                    source.payload,
-                )
+                visits = visits[reached]
+                if reached.size < len(part):
+                    part = part[reached]
+                counts = _weighed(np.stack([np.ones_like(visits), visits, words_read(link, box, visits)]), part)
+                yield Arrival(link, number, *counts, by_slice(link.source, part, reached)), payload
 
 
 def _volume(box: Box) -> int:
     return int(np.prod([stop - start for start, stop in box]))
 
 
-def _times(counts: IntArray, weights: IntArray) -> IntArray:
-    """counts (T, n) @ weights (n,), in float64, whose products are fast and exact below 2^53."""
-    result: IntArray = (counts.astype(np.float64) @ weights.astype(np.float64)).astype(counts.dtype)
-    return result
+def _weighed(weights: IntArray, rows: IntArray) -> IntArray:
+    """weights (k, n) @ rows (n, T): in float64, which is fast, where that is exact."""
+    if rows.dtype.kind != "f" and float(weights.max(initial=0)) * float(rows.sum()) >= EXACT:
+        return np.asarray(weights @ rows)
+    return (weights.astype(np.float64) @ rows.astype(np.float64)).astype(rows.dtype)
 
 
 def to_processor(
