@@ -28,6 +28,7 @@ from ndeploy.ir.program import InputPort, OutputPort, Population, Product, Progr
 from ndeploy.ir.result import Activity
 from ndeploy.neurons import Affine, Compare, CubaLif, Input, LayerNorm
 from ndeploy.place import Placed, place
+from ndeploy.place.record import record, restore
 from ndeploy.plugins import targets
 from ndeploy.realise import index_sizes
 from ndeploy.synapses import Dense
@@ -314,3 +315,16 @@ def test_sequences_of_other_lengths_have_their_own_operations() -> None:
     assert operations == 8 * 6
     assert [each["operations"] for each in report.placement["embedded_ops"]] == [8 * 6]
     assert isinstance(report, EnergyReport)
+
+
+def test_every_chip_in_use_draws_static_power() -> None:
+    """Two cores on two chips, as a placement from elsewhere may have them."""
+    target = targets()["loihi1"]
+    kept = record(place(PROGRAM, target, "layers"))
+    reports = []
+    for far in (1, 128):
+        slices = [[unit, far * core, box] for unit, core, box in kept["slices"]]
+        reports.append(estimate(PROGRAM, restore(PROGRAM, target, {**kept, "slices": slices}), target, activity()))
+    near, apart = (next(term for term in report.terms if term.group == "static") for report in reports)
+    assert (near.count, apart.count) == (1.0, 2.0)
+    assert sum(term.count for term in reports[1].terms if term.name == "chip-link") > 0

@@ -141,6 +141,9 @@ def assemble(program: Program, target: Target, units: Units, packed: Packed, fou
     use = tuple(core_use(core, held[core]) for core in sorted(held))
     axons, sizes = _sums(units, packed.pieces, packed.hosted)
     notes = list(found.notes)
+    per_chip = target.cores_per_chip.value
+    # a placement that was read may leave cores free
+    spread = len({core // per_chip for core in held}) if per_chip else 0
     if target.packing.status == "unverified":
         notes.append("bytes of synaptic memory are an estimate: the chip's own format is not published")
     return Placed(
@@ -150,7 +153,7 @@ def assemble(program: Program, target: Target, units: Units, packed: Packed, fou
         len(held),
         found.bound,
         found.by,
-        chips_of(len(held), target),
+        max(chips_of(len(held), target), spread),
         -(-found.alone // 8),
         embedded_operations(program),
         host_operations(program),

@@ -29,6 +29,7 @@ MEANINGS = {
     "axon-in": "a packet taken in by a core",
     "neuron-update.active": "an update with input or bias",
     "neuron-update.idle": "an update without input",
+    "neuron-rest": "a neuron's chip step without an update of the program",
     "spike": "a message made by a neuron",
     "message": "a packet put out",
     "hop.east-west": "a packet's way to the next router",
