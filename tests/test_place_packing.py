@@ -104,6 +104,7 @@ THRESHOLDS = np.array([1, 2, 3, 1, 4, 2]) * 64
 
 def test_cp_sat_finds_what_neighbours_cannot_share() -> None:
     """Two thresholds a core: neighbours by twos make three pairs, and two cores would do with 1 and 2, 3 and 4."""
+    pytest.importorskip("ortools")
     p = program(
         [Population("in", (4,), Input()), lif("a", (6,), vth=THRESHOLDS)],
         [Projection("1", "in", "a", Dense(weights(6, 4)))],
@@ -123,6 +124,7 @@ def test_cp_sat_finds_what_neighbours_cannot_share() -> None:
 @settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.lists(st.integers(1, 12), min_size=1, max_size=4), st.integers(2, 9), st.integers(20, 200))
 def test_cp_sat_is_never_worse_than_greedy(sizes: list[int], neurons: int, into: int) -> None:
+    pytest.importorskip("ortools")
     p = chain(*sizes)
     target = small(neurons, 400, into, into, 3, shared=False)
     try:
