@@ -35,6 +35,7 @@ NOT_MODELLED = (
     "bound by input and output",
     "where the host and the embedded processors are: their packets enter the mesh at router (0, 0) of a chip, assumed",
     "temperature, voltage and frequency other than those of the prices' sources",
+    "what embedded processors draw because they run, between operations too",
     "learning, and loading the program (its bytes are listed)",
     "the host's own processor and its board",
 )

@@ -192,8 +192,9 @@ def arrivals(
                 visits = visits[reached]
                 if reached.size < len(part):
                     part = part[reached]
-                counts = _weighed(np.stack([np.ones_like(visits), visits, words_read(link, box, visits)]), part)
-                yield Arrival(link, number, *counts, by_slice(link.source, part, reached)), payload
+                weights = np.stack([np.ones_like(visits), visits, words_read(link, box, visits)])
+                packets, ops, words_of = _weighed(weights, part)
+                yield Arrival(link, number, packets, ops, words_of, by_slice(link.source, part, reached)), payload
 
 
 def _volume(box: Box) -> int:
