@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
+import os
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -59,6 +61,8 @@ def test_counts_are_those_of_run(capsys: Capsys, made: tuple[Path, Path]) -> Non
     assert sum(n for name, n in of.items() if name.startswith("synaptic-op")) == pytest.approx(run["synaptic_ops"])
     updates = sum(n for name, n in of.items() if name.startswith("neuron-update"))
     assert updates == pytest.approx(run["neuron_updates"])
+    neurons = sum(core["neurons"] for core in found["cores"])
+    assert updates + of.get("neuron-rest", 0) == pytest.approx(neurons * found["chip_steps"])
     assert found["accuracy"] == run["accuracy"]
 
 
@@ -85,6 +89,25 @@ def test_own_prices(capsys: Capsys, made: tuple[Path, Path], tmp_path: Path) -> 
     dense = next(term for term in bounded["terms"] if term["name"] == "synaptic-op.dense")
     assert bounded["bound_joules"]["nominal"] == pytest.approx(dense["count"] * 2e-12)
     assert bounded["energy_joules"]["nominal"] is None
+
+
+def test_a_report_says_what_reproduces_it(capsys: Capsys, made: tuple[Path, Path], tmp_path: Path) -> None:
+    prices = tmp_path / "my prices.toml"
+    prices.write_text(ONE_PRICE)
+    found = fields(capsys, made, "--model", prices, "--allow-unpriced", "--limit", 4)["provenance"]
+    data = made[1].name
+    assert found["command"] == f"ndeploy energy a.ndp --data {data} --limit 4 --model 'my prices.toml' --allow-unpriced"
+    assert found["prices"] == {"name": prices.name, "sha256": hashlib.sha256(prices.read_bytes()).hexdigest()}
+    assert "prices" not in fields(capsys, made, "--model", "sanafe")["provenance"]
+
+
+def test_a_frontier_that_is_no_file_is_refused(capsys: Capsys, made: tuple[Path, Path], tmp_path: Path) -> None:
+    """A pipe never ends and has no size to be judged by."""
+    pipe = tmp_path / "pipe.json"
+    os.mkfifo(pipe)
+    done = energy(capsys, made, "--frontier", pipe)
+    assert (done.code, done.error) == (2, "ND435")
+    assert "no ordinary file" in done.err
 
 
 ONE_PRICE = """

@@ -77,7 +77,8 @@ def _elsewhere(found: Sequence[Range], whole: Range | None) -> str:
     rest = whole.nominal - sum(energy.nominal for energy in found)
     if rest <= LEAST_REST * whole.nominal:
         return ""
-    return f" {quantity(rest, 'J')} a sample, of barriers and of the embedded processor, belong to no step."
+    what = "of barriers, of resting neurons and of the embedded processor"
+    return f" {quantity(rest, 'J')} a sample, {what}, belong to no step."
 
 
 def layers_by_step(report: EnergyReport) -> tuple[Strip, ...]:
