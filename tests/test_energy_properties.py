@@ -64,7 +64,7 @@ def summed(parts: list[Range | None], bound: str) -> float:
     return sum(getattr(part, bound) for part in parts if part is not None)
 
 
-@settings(SETTINGS, max_examples=40)
+@settings(SETTINGS, max_examples=25)
 @given(cases(graded=True, max_samples=2), st.integers(0, 99))
 def test_layers_cores_and_steps_add_up_to_the_terms(case: Case, seed: int) -> None:
     found = placed_on(case, target := meshed(5))
@@ -109,7 +109,7 @@ def everything_sends(program: Program, samples: int) -> Activity:
     return Activity(samples, messages, arrivals, live)
 
 
-@settings(SETTINGS, max_examples=40)
+@settings(SETTINGS, max_examples=25)
 @given(cases(graded=True, max_samples=1))
 def test_dense_operations_are_those_of_neurons_that_all_send(case: Case) -> None:
     found = placed_on(case, target := meshed(5))

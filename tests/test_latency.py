@@ -168,7 +168,7 @@ def check(case: Case) -> None:
     assert interval <= (sum(busy) + processor + barriers) * (1 + 1e-9)
 
 
-@settings(SETTINGS, max_examples=50)
+@settings(SETTINGS, max_examples=40)
 @given(cases(max_samples=2, graded=True))
 def test_time_is_that_of_a_walk_over_the_chips_clock(case: Case) -> None:
     with suppress(RefusedError):

@@ -52,7 +52,7 @@ def run(case: Case, target: Target) -> tuple[Program, RunResult, Placed, Ledger]
     return program, result, placed, tally(program, placed, target, result.activity)
 
 
-@settings(SETTINGS, max_examples=80)
+@settings(SETTINGS, max_examples=50)
 @given(cases(graded=True))
 def test_sums_are_the_simulators_own_counts(case: Case) -> None:
     try:
@@ -118,7 +118,7 @@ def walk(a: int, b: int) -> tuple[int, int, int]:
     return hops[0], hops[1], hops[2]
 
 
-@settings(SETTINGS, max_examples=60)
+@settings(SETTINGS, max_examples=40)
 @given(cases(max_samples=2))
 def test_packets_and_hops_are_those_of_a_slow_walk(case: Case) -> None:
     try:
@@ -206,7 +206,7 @@ def product_active(program: Program, result: RunResult, name: str, index: IntArr
     return total
 
 
-@settings(SETTINGS, max_examples=60)
+@settings(SETTINGS, max_examples=40)
 @given(cases(max_samples=2))
 def test_active_updates_of_products_are_those_into_which_something_came(case: Case) -> None:
     program, messages = case
