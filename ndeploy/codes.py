@@ -299,7 +299,7 @@ CODES: dict[str, Code] = {
         "judge them, so the accuracies are better than they will be on other samples (a warning).",
     ),
     # -- 6xx runners and Lava --------------------------------------------------------------------------------------
-    "ND601": Code("unknown runner", "Runners are sim, oracle, and what the files in targets/ bring, such as lava."),
+    "ND601": Code("unknown runner", "Runners are sim, oracle, board, and what the files in targets/ bring: lava."),
     "ND602": Code("no such interpreter", "The interpreter named for the Lava worker is no executable Python."),
     "ND603": Code(
         "Lava is missing",
@@ -334,6 +334,95 @@ CODES: dict[str, Code] = {
         "search worker failed",
         "A process that measures for a search died, or could not be given its work. What had been measured is in the "
         "journal, if there is one: the same command goes on from there.",
+    ),
+    "ND620": Code(
+        "board cannot be reached",
+        "Nothing answers at the address of the board, the command that serves it does not start, or what answers "
+        "closes the connection. Nothing is said of the model.",
+    ),
+    "ND621": Code(
+        "no address of a board",
+        "A board is named with --board or NDEPLOY_BOARD: tcp://HOST:PORT of `ndeploy board serve`, or exec:COMMAND, a "
+        "command that speaks the protocol of docs/board.md over its stdin and stdout.",
+    ),
+    "ND622": Code(
+        "not the board's token",
+        "Client and board prove to each other that they know one token, NDEPLOY_BOARD_TOKEN on both sides. They do "
+        "not know the same one. The token itself is never sent.",
+    ),
+    "ND623": Code(
+        "board is busy",
+        "A board is lent to one client at a time. The queue is full, or the time that this client would wait is over.",
+    ),
+    "ND624": Code(
+        "board stopped answering",
+        "The connection ended, or no sign of life came in time. The samples were tried again as often as allowed.",
+    ),
+    "ND625": Code(
+        "board broke the protocol",
+        "What came is no frame, fails its checksum, or does not have the names and shapes of the program.",
+    ),
+    "ND626": Code(
+        "board does not hold or carry what it was given",
+        "The memory that the board read back is not the program, or its digests of what it received and sent are not "
+        "those of what was sent and received. The result was thrown away: it says nothing of the model.",
+    ),
+    "ND627": Code(
+        "board contradicts itself",
+        "A counter or the power meter shows what cannot be: other spikes than the messages that came, other synaptic "
+        "operations than those messages cause, an energy below zero or beyond what the board can draw.",
+    ),
+    "ND628": Code(
+        "lease ended",
+        "The board took the lease back: the client had it for too long while others waited, was silent for too long, "
+        "or the server is closing.",
+    ),
+    "ND629": Code(
+        "refused by the board",
+        "The board's runner refuses the program or its data for a reason that this version of ndeploy does not know, "
+        "or the board lacks what a run needs.",
+    ),
+    "ND630": Code(
+        "board reports a fault",
+        "The board says of itself that it failed: it hung and was ended, it lost its program, or its runner broke.",
+    ),
+    "ND631": Code(
+        "board server cannot start",
+        "The address cannot be listened on, the token is too short or cannot be read, or the board's command does not "
+        "start.",
+    ),
+    "ND632": Code(
+        "faults not understood",
+        "`ndeploy board serve --inject` takes kinds of faults with their probability a request: flip=0.1,hang=0.05 "
+        "and seed=N.",
+    ),
+    "ND633": Code(
+        "too large for the board",
+        "The board's server takes artifacts and samples up to a limit of its own, and one of them is larger.",
+    ),
+    "ND660": Code(
+        "suite not usable",
+        "The file of `ndeploy test --suite` is not TOML of schema ndeploy.suite/1, or says something that no case can "
+        "mean. The message names the case, the key and the value; docs/testing.md describes the format.",
+    ),
+    "ND661": Code(
+        "baseline not usable",
+        "The file beside a suite that holds what was measured and reviewed is damaged or another kind of file. ndeploy "
+        "writes over no file that it did not write itself.",
+    ),
+    "ND662": Code(
+        "no suite",
+        "Without --suite, `ndeploy test` deploys the trained networks of ndeploy's repository. An installed package "
+        "does not hold them.",
+    ),
+    "ND663": Code(
+        "history not usable",
+        "The file of --history is no SQLite file that `ndeploy test` has written, or another process holds it.",
+    ),
+    "ND664": Code(
+        "no such faults",
+        "--inject takes bits=N (bits of stored weights that flip) or stuck=N (leaky integrate-and-fire neurons that "
+        "are silent or fire at every step), with ,seed=S for other draws. A network may have fewer places than faults.",
     ),
     "ND690": Code("time limit", "The time given with --time-limit passed before every sample had run."),
     "ND691": Code(

@@ -1,0 +1,137 @@
+"""`ndeploy test`: does every deployment still do what it did?"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ndeploy.cli import console, guard, options
+
+if TYPE_CHECKING:
+    from ndeploy.suite.case import Suite
+    from ndeploy.suite.history import Point
+    from ndeploy.suite.verdict import SuiteResult
+
+
+def suite_command(
+    suite: Annotated[
+        Path | None,
+        typer.Option("--suite", metavar="FILE.toml", help="Cases; default: the trained networks of the repository."),
+    ] = None,
+    case: Annotated[list[str] | None, typer.Option("--case", help="Only the case of this name (repeatable).")] = None,
+    runner: Annotated[
+        str | None, typer.Option("--runner", help="Run every case on this one: sim, lava, board, ...")
+    ] = None,
+    target: Annotated[
+        str | None, typer.Option("--target", help="Only cases for this target, and all artifacts.")
+    ] = None,
+    update_baseline: Annotated[
+        bool, typer.Option("--update-baseline", help="Write what is measured as the new baseline: review, then commit.")
+    ] = False,
+    workers: Annotated[
+        str, typer.Option("--workers", metavar="N|dask://HOST:PORT", help="Local processes, or a dask scheduler.")
+    ] = "1",
+    inject: Annotated[
+        str | None,
+        typer.Option("--inject", metavar="bits=N|stuck=N[,seed=S]", help="Also plant faults in weights or neurons."),
+    ] = None,
+    history: Annotated[
+        Path | None, typer.Option("--history", metavar="FILE.sqlite", help="Keep the results, and show trends.")
+    ] = None,
+    junit: Annotated[Path | None, typer.Option("--junit", help="Write JUnit XML.")] = None,
+    html: Annotated[Path | None, typer.Option("--html", help="Write everything as one self-contained page.")] = None,
+    annotations: Annotated[
+        bool, typer.Option("--annotations", help="Also print failures as GitHub's annotations, on stderr.")
+    ] = False,
+    lava_python: options.LavaPython = None,
+    lava_mode: options.LavaMode = "native",
+    json: options.Json = False,
+) -> None:
+    """Run the regression suite: accuracy, spikes, energy, latency, cores and times beside a reviewed baseline."""
+    options.choice("--lava-mode", lava_mode, ("native", "fused"))
+    from ndeploy import atomic, runners
+    from ndeploy.suite import inject as faults
+    from ndeploy.suite import toml_file
+    from ndeploy.suite.bench import Bench
+    from ndeploy.suite.measure import Context
+    from ndeploy.suite.run import run
+
+    injection = None if inject is None else faults.parse(inject)
+    whole = toml_file.load(toml_file.default_suite() if suite is None else suite)
+    chosen = _chosen(whole, case, runner, target)
+    for name in {c.runner for c in chosen.cases}:
+        runners.find(name)
+    inputs: dict[str, Path | None] = {"--suite": whole.path, "the baseline": whole.baseline}
+    options.apart({"--junit": junit, "--html": html, "--history": history}, inputs)
+    for path in (junit, html, *((whole.baseline,) if update_baseline else ())):
+        if path is not None:
+            atomic.check_writable(path)
+    told = runners.RunnerOptions(lava_python=lava_python, lava_mode=lava_mode)
+    with console.progress("testing") as progress:
+        everything = len(chosen.cases) == len(whole.cases)
+        result = run(chosen, Context(Bench(told), injection), workers, update_baseline, progress, everything)
+    _write(result, history, junit, html)
+    if annotations:
+        _annotate(result, whole.path)
+    outputs = {"junit": junit, "html": html, "history": history}
+    if json:
+        console.emit("test", result.to_json() | {name: path and str(path) for name, path in outputs.items()})
+    else:
+        from ndeploy.report.suite import report
+
+        console.show(*report(result))
+        if result.updated:
+            console.show(f"[dim]wrote[/dim] {whole.baseline}: {len(result.updated)} cases, to be reviewed")
+        for path in outputs.values():
+            if path is not None:
+                console.show(f"[dim]wrote[/dim] {path}")
+    if result.exit_code:
+        raise typer.Exit(result.exit_code)
+
+
+def _chosen(suite: Suite, names: list[str] | None, runner: str | None, target: str | None) -> Suite:
+    """The cases that were asked for, on the runner that was. A usage error (exit 2) where none is left."""
+    known = [case.name for case in suite.cases]
+    for name in names or ():
+        if name not in known:
+            raise typer.BadParameter(f"there is no case '{name}', but {', '.join(known[:20])}", param_hint="--case")
+    cases = [case for case in suite.cases if not names or case.name in names]
+    if target is not None:
+        cases = [case for case in cases if case.artifact is not None or case.target == target]
+    if not cases:
+        raise typer.BadParameter(f"no case is for target '{target}'", param_hint="--target")
+    if runner is not None:
+        cases = [replace(case, runner=runner) for case in cases]
+    return replace(suite, cases=tuple(cases))
+
+
+def _write(result: SuiteResult, history: Path | None, junit: Path | None, html: Path | None) -> None:
+    """The files that were asked for, each whole or not at all. Raises UsageError ND663, ND702."""
+    from ndeploy import atomic
+
+    trends: dict[str, tuple[Point, ...]] = {}
+    if history is not None:
+        from ndeploy.suite.history import add
+
+        trends = add(history, result)
+    if junit is not None:
+        from ndeploy.suite.ci import junit as xml
+
+        atomic.write(junit, xml(result))
+    if html is not None:
+        from ndeploy.report.suite_page import page
+
+        atomic.write(html, page(result, trends).encode())
+
+
+def _annotate(result: SuiteResult, path: Path) -> None:
+    from ndeploy.suite.ci import github
+
+    root = os.environ.get("GITHUB_WORKSPACE", "")
+    shown = os.path.relpath(path, root) if root else str(path)
+    for line in github(result, shown):
+        guard.say(line)

@@ -1,0 +1,103 @@
+"""A suite's verdict as one self-contained page: failures first, then every case, curves, trends and what it ran on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from markupsafe import Markup
+
+from ndeploy.printable import printable
+from ndeploy.report import side_page as pages
+from ndeploy.report import style
+from ndeploy.report.energy_page.tables import Column, Row, Table
+from ndeploy.report.suite import HEADINGS, cells, remarks, verdict
+from ndeploy.report.suite_trends import trend
+from ndeploy.suite.history import TRENDS, Point
+from ndeploy.suite.verdict import CaseResult, Check, SuiteResult
+
+
+def page(result: SuiteResult, trends: Mapping[str, Sequence[Point]]) -> str:
+    """The page. trends: by case, oldest first; none without a history. The same input gives the same text."""
+    sections = []
+    failing = [case for case in result.results if case.failed]
+    if failing:
+        sections.append(pages.Section("What failed", pages.table(_failures(failing))))
+    sections.append(pages.Section("Every case", pages.table(_cases(result))))
+    if any(case.curve is not None for case in result.results):
+        sections.append(pages.Section("Under injected faults", pages.table(_curves(result))))
+    lines = _trends(result, trends)
+    if lines:
+        sections.append(pages.Section("Over time", lines))
+    sections.append(pages.Section("Every check", pages.table(_checks(result))))
+    told = remarks(result)
+    if told:
+        sections.append(pages.Section("Beware", pages.items(told)))
+    tools = [f"{name} {version}" for name, version in result.toolchain.items()]
+    sections.append(pages.Section("Run on", pages.items([", ".join(tools), f"commit {result.commit or 'unknown'}"])))
+    return pages.document(
+        f"Regression suite {result.suite}",
+        f"{result.when}; beside the baseline {result.baseline}.",
+        verdict(result),
+        sections,
+        "Energy and latency are estimates of the same tables as the baseline's; times are in units of a yardstick that "
+        "runs beside them.",
+    )
+
+
+def _failures(cases: Sequence[CaseResult]) -> Table:
+    rows = [
+        Row((f"{case.name}: {check.name}", case.blame, check.reason, check.cause))
+        for case in cases
+        for check in case.failed
+    ]
+    columns = (Column("check", "name"), Column("to blame", "text"), Column("why", "text"), Column("cause", "text"))
+    return Table("Failed checks", columns, tuple(rows))
+
+
+def _cases(result: SuiteResult) -> Table:
+    rows = [Row((case.name, case.outcome, *cells(case))) for case in result.results]
+    columns = (Column("case", "name"), Column("outcome", "text"), *(Column(name) for name in HEADINGS))
+    return Table("Cases, a sample", columns, tuple(rows))
+
+
+def _checks(result: SuiteResult) -> Table:
+    rows: list[Row] = []
+    for case in result.results:
+        rows.append(Row((case.name,), "head"))
+        rows += [Row((check.name, check.outcome, check.found, _wanted(check))) for check in case.checks]
+    columns = (Column("check", "name"), Column("outcome", "text"), Column("found"), Column("wanted", "text"))
+    return Table("Checks by case", columns, tuple(rows))
+
+
+def _wanted(check: Check) -> str:
+    return check.wanted if check.outcome != "skipped" else check.reason
+
+
+def _curves(result: SuiteResult) -> Table:
+    rows: list[Row] = []
+    for case in result.results:
+        if case.curve is None:
+            continue
+        what = "bits of weights flipped" if case.curve.kind == "bits" else "neurons stuck, silent or firing"
+        rows.append(Row((f"{case.name}: {what}, {case.curve.samples} samples",), "head"))
+        for faults, found in case.curve.points:
+            mean = sum(found) / len(found)
+            rows.append(Row((str(faults), _bar(mean), style.percent(mean), style.percent(min(found)))))
+    columns = (Column("faults", "name"), Column("", "bar"), Column("mean accuracy"), Column("worst draw"))
+    return Table("Accuracy under injected faults", columns, tuple(rows))
+
+
+def _bar(share: float) -> Markup:
+    return Markup(
+        '<svg class="bar" height="14" role="img" aria-label="{}"><rect class="frame" width="100%" height="14"/>'
+        '<rect class="chip" width="{}" height="14"/></svg>'
+    ).format(style.percent(share), f"{100 * min(max(share, 0.0), 1.0):.1f}%")
+
+
+def _trends(result: SuiteResult, trends: Mapping[str, Sequence[Point]]) -> Markup:
+    body = Markup("")
+    for case in result.results:
+        found = Markup("").join(trend(case.name, name, trends.get(case.name, ())) for name in TRENDS)
+        if found:
+            body += Markup("<h3>{}</h3>\n{}").format(printable(case.name), found)
+    return body

@@ -1,0 +1,115 @@
+"""Hashes of every message of a population: one in all, one a model step, one a sample, so that a difference has a
+place."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from ndeploy.fixed import IntArray
+from ndeploy.ir.program import Program
+from ndeploy.ir.result import RunResult
+from ndeploy.runners import Runner, RunnerOptions
+
+SHORT = 8
+"""Hexadecimal digits of the hashes by step and by sample: they say where, the whole hash says whether."""
+
+
+@dataclass(frozen=True)
+class Trail:
+    """spikes: hash of all messages of the samples traced; steps, samples: by model step and by sample."""
+
+    spikes: str
+    steps: tuple[str, ...]
+    samples: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Divergence:
+    """The earliest place where messages are not those of the baseline, by chip step, then by program order."""
+
+    population: str
+    model_step: int
+    chip_step: int
+    samples: tuple[int, ...]
+
+    def __str__(self) -> str:
+        few = ", ".join(str(sample) for sample in self.samples[:4])
+        which = (
+            f"sample {few}" if len(self.samples) == 1 else f"samples {few}{', ...' if len(self.samples) > 4 else ''}"
+        )
+        when = f"at model step {self.model_step} (chip step {self.chip_step})"
+        return f"first in population '{self.population}' {when}" + (f", {which}" if self.samples else "")
+
+
+@dataclass
+class Recorder:
+    """A runner that keeps the messages that another runner answers with, batch by batch."""
+
+    runner: Runner
+    kept: list[Mapping[str, IntArray]] = field(default_factory=list)
+
+    def __call__(
+        self, program: Program, messages: Mapping[str, IntArray], *, trace: bool, options: RunnerOptions
+    ) -> RunResult:
+        result = self.runner(program, messages, trace=trace, options=options)
+        self.kept.append({key: value for key, value in result.traces.items() if key.startswith("spikes/")})
+        return result
+
+    def trails(self) -> dict[str, Trail]:
+        """Of all batches together, by population."""
+        names = list(self.kept[0]) if self.kept else []
+        joined = {name: np.concatenate([part[name] for part in self.kept]) for name in names}
+        return {name.removeprefix("spikes/"): trail(value) for name, value in joined.items()}
+
+
+def trail(messages: IntArray) -> Trail:
+    """Of messages (samples, model steps, ...)."""
+    values = np.ascontiguousarray(messages, dtype="<i8")
+    samples, steps = values.shape[:2]
+    whole = hashlib.sha256(str(values.shape).encode() + values.tobytes()).hexdigest()
+    return Trail(
+        whole,
+        tuple(_short(values[:, step]) for step in range(steps)),
+        tuple(_short(values[sample]) for sample in range(samples)),
+    )
+
+
+def _short(values: Any) -> str:
+    return hashlib.sha256(np.ascontiguousarray(values).tobytes()).hexdigest()[:SHORT]
+
+
+def first_divergence(
+    before: Mapping[str, Trail], after: Mapping[str, Trail], timing: Sequence[tuple[str, int]], period: int
+) -> Divergence | None:
+    """Where two runs part; None where they are equal.
+
+    timing: populations in program order with their offsets, in chip steps; a population that only one run has, or that
+    ran other steps or samples, parts at its first step.
+    """
+    found: list[tuple[int, int, Divergence]] = []
+    for order, (name, offset) in enumerate(timing):
+        then, now = before.get(name), after.get(name)
+        if then is None or now is None:
+            if then is not now:
+                found.append((offset, order, Divergence(name, 0, offset, ())))
+            continue
+        if then.spikes == now.spikes:
+            continue
+        step = _first_difference(then.steps, now.steps)
+        pairs = zip(then.samples, now.samples, strict=False)
+        which = tuple(i for i, (left, right) in enumerate(pairs) if left != right)
+        at = offset + step * period
+        found.append((at, order, Divergence(name, step, at, which)))
+    return min(found, key=lambda entry: entry[:2])[2] if found else None
+
+
+def _first_difference(before: Sequence[str], after: Sequence[str]) -> int:
+    for step, (left, right) in enumerate(zip(before, after, strict=False)):
+        if left != right:
+            return step
+    return min(len(before), len(after), max(len(before) - 1, 0))
