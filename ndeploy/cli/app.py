@@ -17,6 +17,7 @@ from ndeploy.cli.quantize import quantize_command
 from ndeploy.cli.run import run_command
 from ndeploy.cli.sweep import sweep_command
 from ndeploy.cli.targets import targets_app
+from ndeploy.cli.test import suite_command
 from ndeploy.cli.validate import validate_command
 from ndeploy.cli.verify import verify_command
 
@@ -35,6 +36,7 @@ app.command("run")(run_command)
 app.command("verify")(verify_command)
 app.command("energy")(energy_command)
 app.command("sweep")(sweep_command)
+app.command("test")(suite_command)
 app.command("inspect")(inspect_command)
 app.add_typer(targets_app)
 app.command("validate")(validate_command)

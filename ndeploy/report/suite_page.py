@@ -15,6 +15,8 @@ from ndeploy.report.suite_trends import trend
 from ndeploy.suite.history import TRENDS, Point
 from ndeploy.suite.verdict import CaseResult, Check, SuiteResult
 
+GRID = "display:grid;grid-template-columns:repeat(auto-fill,minmax(310px,1fr));gap:12px 20px"
+
 
 def page(result: SuiteResult, trends: Mapping[str, Sequence[Point]]) -> str:
     """The page. trends: by case, oldest first; none without a history. The same input gives the same text."""
@@ -99,5 +101,9 @@ def _trends(result: SuiteResult, trends: Mapping[str, Sequence[Point]]) -> Marku
     for case in result.results:
         found = Markup("").join(trend(case.name, name, trends.get(case.name, ())) for name in TRENDS)
         if found:
-            body += Markup("<h3>{}</h3>\n{}").format(printable(case.name), found)
-    return body
+            body += Markup('<h3>{}</h3>\n<div style="{}">{}</div>\n').format(printable(case.name), GRID, found)
+    if not body:
+        return body
+    runs = max(len(points) for points in trends.values())
+    note = f"The last {runs} runs of the history, the newest on the right. A dot of the other colour: it did not pass."
+    return Markup('<p class="note">{}</p>\n').format(note) + body

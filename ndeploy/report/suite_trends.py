@@ -31,9 +31,9 @@ def trend(case: str, name: str, points: Sequence[Point]) -> Markup:
         return Markup("")
     values = [value for _, value in known]
     low, high = min(values), max(values)
-    room = (high - low) or abs(high) or 1.0
+    room, base = (high - low, low) if high > low else (1.0, low - 0.5)  # a level line stands in the middle
     places = [
-        (EDGE + i * (WIDTH - 2 * EDGE) / (len(known) - 1), HEIGHT - EDGE - (value - low) / room * (HEIGHT - 2 * EDGE))
+        (EDGE + i * (WIDTH - 2 * EDGE) / (len(known) - 1), HEIGHT - EDGE - (value - base) / room * (HEIGHT - 2 * EDGE))
         for i, value in enumerate(values)
     ]
     line = " ".join(f"{x:.1f},{y:.1f}" for x, y in places)
@@ -45,15 +45,14 @@ def trend(case: str, name: str, points: Sequence[Point]) -> Markup:
     )
     first, last = known[0][1], known[-1][1]
     title = f"{case}: {WORDS[name]} from {shown(name, first)} to {shown(name, last)} over {len(known)} runs"
-    ends = f"{shown(name, first)} to {shown(name, last)}" if first != last else f"{shown(name, last)} throughout"
+    told = f"{shown(name, first)} to {shown(name, last)}, between {shown(name, low)} and {shown(name, high)}"
+    if low == high:
+        told = f"{shown(name, last)} throughout"
     return Markup(
-        '<figure class="trend"><figcaption>{}: {}; {} runs, {} to {}</figcaption>'
+        '<figure style="margin:0"><figcaption>{}: {}</figcaption>'
         '<svg role="img" viewBox="0 0 {} {}" width="{}" height="{}"><title>{}</title>'
         '<polyline points="{}" fill="none" stroke="currentColor" stroke-opacity="0.5"/>{}</svg></figure>\n'
-    ).format(
-        WORDS[name], ends, len(known), shown(name, low), shown(name, high),
-        WIDTH, HEIGHT, WIDTH, HEIGHT, printable(title), line, dots,
-    )  # fmt: skip
+    ).format(WORDS[name], told, WIDTH, HEIGHT, WIDTH, HEIGHT, printable(title), line, dots)
 
 
 def shown(name: str, value: float) -> str:
