@@ -400,6 +400,20 @@ CODES: dict[str, Code] = {
         "too large for the board",
         "The board's server takes artifacts and samples up to a limit of its own, and one of them is larger.",
     ),
+    "ND650": Code(
+        "nothing to compare",
+        "The two sides of `ndeploy compare` have no layer of one name and shape, or other model steps: no value of one "
+        "stands beside a value of the other.",
+    ),
+    "ND651": Code(
+        "scale of an artifact is no number",
+        "A population's or projection's scale, which says what one unit is worth in real values, is zero or not finite: "
+        "the program cannot be set beside the float network.",
+    ),
+    "ND652": Code(
+        "trace of another program",
+        "A recorded run lacks a population or state variable of the program, has another shape, or fewer samples.",
+    ),
     "ND660": Code(
         "suite not usable",
         "The file of `ndeploy test --suite` is not TOML of schema ndeploy.suite/1, or says something that no case can "

@@ -1,0 +1,1 @@
+"""Where two executions of a network part, and which single difference explains it."""

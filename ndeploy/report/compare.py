@@ -1,0 +1,173 @@
+"""The summary of `ndeploy compare`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ndeploy.divergence.ablation import DEFECT, Ablation, Effect, Share
+from ndeploy.divergence.compare import Comparison
+from ndeploy.divergence.layers import Layer, Parting
+from ndeploy.report import style
+from ndeploy.ticks import LIMIT
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+    from rich.table import Table
+
+LAYERS = 40
+"""Rows of the table of layers; with more, those furthest apart are shown."""
+
+
+def report(found: Comparison) -> list[RenderableType]:
+    """The verdict, the first divergence, a row a layer, and the causes."""
+    shown: list[RenderableType] = [f"[bold]{style.plain(verdict(found))}[/bold]"]
+    shown.append(style.facts(facts(found)))
+    shown.append(_layers(found))
+    if found.ablation is not None and found.ablation.shares:
+        shown.append(_causes(found.ablation))
+        named = found.ablation.named
+        if named is not None:
+            lines = {"cause": f"{named.title}{where(named)}", "to mend it": named.remedy}
+            lines |= {"what differs" if i == 0 else " " * i: line for i, line in enumerate(named.findings)}
+            shown.append(style.facts(lines))
+    if found.no_ablation:
+        shown.append(f"[dim]no cause is named: {style.plain(found.no_ablation)}[/dim]")
+    shown += [f"[yellow]note[/yellow]: {style.plain(note)}" for note in found.notes]
+    return shown
+
+
+def verdict(found: Comparison) -> str:
+    """One sentence."""
+    if found.first is None:
+        kind = "agree on every value" if found.exact else "agree within the rounding of graded values"
+        return f"The program and {found.against} {kind}."
+    start = (
+        f"The program parts from {found.against} in layer '{found.first.layer}' at model step {found.first.step} of "
+        f"sample {found.first.sample}"
+    )
+    named = None if found.ablation is None else found.ablation.named
+    if named is None:
+        return f"{start}."
+    if found.ablation is not None and len(found.ablation.shares) == 1:
+        return f"{start}; the one thing that differs is {named.cause}{where(named)}."
+    beyond = " (more than rounding)" if named.beyond and not found.exact else ""
+    if named.share < DEFECT:
+        return f"{start}; {named.cause}{where(named)} differ by more than rounding."
+    return f"{start}; {named.cause}{where(named)}{beyond} explains {style.percent(named.share)} of the distance."
+
+
+def where(share: Share) -> str:
+    """ " of 'a' (90.00 %) and 'b'", "" where the layers are not known."""
+    told = [(name, part) for name, part in share.layers if part >= 0.05][:3]
+    if not told:
+        return ""
+    if len(told) == 1:
+        return f" of '{told[0][0]}'"
+    return " of " + ", ".join(f"'{name}' ({style.percent(part)})" for name, part in told)
+
+
+def facts(found: Comparison) -> dict[str, str]:
+    """Numbers beside the verdict."""
+    lines = {"compared": f"{style.many(found.samples, 'sample')}, {style.many(found.steps, 'model step')} each"}
+    if found.answers is not None:
+        lines["answers alike"] = style.percent(found.answers.same)
+        if found.answers.program is not None:
+            lines["accuracy"] = (
+                f"{style.percent(found.answers.program)}, of {found.against} {style.percent(found.answers.reference)}"
+            )
+    if found.first is not None:
+        lines["first divergence"] = parting(found.first)
+    return lines
+
+
+def parting(p: Parting) -> str:
+    """Where, and both values."""
+    text = (
+        f"'{p.layer}', sample {p.sample}, model step {p.step}, neuron {list(p.neuron)}: {p.program:g}, "
+        f"in the reference {p.reference:g}"
+    )
+    if p.membranes is not None:
+        text += f" (membrane after the step {p.membranes[1]:.6g}, in the reference {p.membranes[0]:.6g})"
+    return text
+
+
+def decibels(value: float | None) -> str:
+    """ "equal" at the limit."""
+    if value is None:
+        return "-"
+    return "equal" if value >= LIMIT else f"{value:.1f}"
+
+
+def chosen(found: Comparison) -> tuple[Layer, ...]:
+    """The layers that are shown, in the program's order."""
+    if len(found.layers) <= LAYERS:
+        return found.layers
+    kept = {layer.name for layer in sorted(found.layers, key=lambda layer: layer.sqnr)[:LAYERS]}
+    return tuple(layer for layer in found.layers if layer.name in kept)
+
+
+def cells(layer: Layer) -> tuple[str, ...]:
+    """SQNR, membrane SQNR, spikes a neuron and step of both, rate error, shift, matched, first sample and step."""
+    s = layer.spikes
+    rates = (
+        ("-",) * 5
+        if s is None
+        else (
+            f"{s.program:.4g}",
+            f"{s.reference:.4g}",
+            style.percent(s.rate_error),
+            f"{s.shift:.3g}",
+            style.percent(s.matched),
+        )
+    )
+    first = "-" if layer.first is None else f"{layer.first.sample}, {layer.first.step}"
+    return (decibels(layer.sqnr), decibels(layer.membrane_sqnr), *rates, first)
+
+
+HEADS = (
+    "SQNR dB",
+    "membrane dB",
+    "rate",
+    "reference",
+    "rate error",
+    "shift, steps",
+    "spikes matched",
+    "parts at sample, step",
+)
+
+
+def _layers(found: Comparison) -> Table:
+    table = style.grid("layers", "layer", *(f">{head}" for head in HEADS))
+    for layer in chosen(found):
+        table.add_row(style.plain(layer.name), *cells(layer))
+    return table
+
+
+def _causes(ablation: Ablation) -> Table:
+    title = (
+        f"causes: {style.many(ablation.samples, 'sample')} with one cause mended, and with it alone in the reference"
+    )
+    table = style.grid(
+        title, "cause", ">explains", ">distance mended", ">alone", ">answers alike mended", "beyond rounding"
+    )
+    table.add_row("[dim]the program as it is[/dim]", "", distance(ablation.program), "", alike(ablation.program), "")
+    for share in ablation.shares:
+        table.add_row(
+            share.cause,
+            style.percent(share.share),
+            distance(share.mended),
+            distance(share.alone),
+            alike(share.mended),
+            "yes" if share.beyond else "",
+        )
+    return table
+
+
+def distance(effect: Effect | None) -> str:
+    """0 to 1."""
+    return "-" if effect is None else f"{effect.distance:.4f}"
+
+
+def alike(effect: Effect | None) -> str:
+    """Share of samples answered as the reference."""
+    return "-" if effect is None or effect.agreement is None else style.percent(effect.agreement)
