@@ -20,7 +20,7 @@ from ndeploy.suite.case import Case
 from ndeploy.suite.inject import DRAWS, Injection, faulty
 from ndeploy.suite.measured import FILES, Curve, Failure, Measured
 from ndeploy.suite.trails import Recorder
-from ndeploy.suite.yardstick import timed, yardstick
+from ndeploy.suite.yardstick import in_yardsticks, timed, yardstick
 
 if TYPE_CHECKING:
     from ndeploy.ir.network import Network
@@ -29,8 +29,7 @@ if TYPE_CHECKING:
 
 TOOLS = ("ndeploy", "numpy", "numba", "torch", "nir", "lava-nc")
 PROBE = 64
-"""Samples of the speed measurement, run this often:"""
-ROUNDS = 3
+"""Samples of the speed measurement."""
 QUICK = 10.0
 """Seconds: what compiles faster is compiled twice, and the faster time counts."""
 INJECTED = 256
@@ -39,10 +38,12 @@ INJECTED = 256
 
 @dataclass(frozen=True, eq=False)
 class Context:
-    """What every case shares."""
+    """What every case shares. timed: whether times are measured; those of dask's workers, which give memory back to
+    the system at every turn, are not those of other processes."""
 
     bench: Bench = field(default_factory=Bench)
     injection: Injection | None = None
+    timed: bool = True
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,6 +96,8 @@ def _measured(context: Context, case: Case) -> Measured:
     report = estimate(program, deployed.placed, deployed.target, activity, None, allow_unpriced=True)
     if report.energy is None:
         remarks.append(f"no energy: {'; '.join(report.unpriced[:3])}")
+    if not context.timed:
+        remarks.append("times are not measured on a cluster")
     counts = evaluation.result.counts
     found = parts.parts(deployed.program)
     numbers: dict[str, float | None] = {
@@ -109,8 +112,8 @@ def _measured(context: Context, case: Case) -> Measured:
         "cores": float(deployed.placed.cores) if deployed.target.placed else None,
         "chips": float(deployed.placed.chips) if deployed.target.placed else None,
         "chip_steps": float(summarise(program).chip_steps_per_sample),
-        "compile_time": None if deployed.seconds is None else _ratio(deployed.seconds / unit),
-        "speed": _ratio(_speed(program, data) / unit),
+        "compile_time": None if deployed.seconds is None or not context.timed else _ratio(deployed.seconds / unit),
+        "speed": _ratio(_speed(program, data)) if context.timed else None,
     }
     return Measured(
         identity=_identity(case, deployed, found),
@@ -213,13 +216,13 @@ def _trails(program: Program, data: Data, name: str, runner: Any, options: Any) 
 
 
 def _speed(program: Program, data: Data) -> float:
-    """Processor seconds of the simulator a sample, on one thread: the least of some rounds."""
+    """What a sample costs the simulator on one thread, in yardsticks."""
     from ndeploy import sim
     from ndeploy.decode import encode
 
     some = data.slice(0, PROBE)
     messages = encode(program, some.x, some.x_scale)
-    return min(timed(lambda: sim.run(program, messages, threads=1))[1] for _ in range(ROUNDS)) / len(some)
+    return in_yardsticks(lambda: sim.run(program, messages, threads=1)) / len(some)
 
 
 def _ratio(value: float) -> float:

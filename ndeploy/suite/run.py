@@ -79,6 +79,8 @@ def _found(
 ) -> Iterator[tuple[Case, Measured | Failure]]:
     """Measurements in the order of the cases."""
     address = f"tcp://{workers.removeprefix('dask://')}" if workers.startswith("dask://") else workers
+    cluster = address.startswith(("tcp://", "tls://"))
+    context = replace(context, timed=context.timed and not cluster)
     away = [case for case in cases if case.runner not in BOARDS]
     with pool(address, context) as measurers:
         fresh = measurers.map(measure, [_absolute(case) for case in away])
