@@ -8,6 +8,7 @@ import typer
 
 from ndeploy import __version__
 from ndeploy.cli import guard
+from ndeploy.cli.compare import compare_command
 from ndeploy.cli.compile import compile_command
 from ndeploy.cli.doctor import doctor_command
 from ndeploy.cli.energy import energy_command
@@ -34,6 +35,7 @@ app.command("compile")(compile_command)
 app.command("quantize")(quantize_command)
 app.command("run")(run_command)
 app.command("verify")(verify_command)
+app.command("compare")(compare_command)
 app.command("energy")(energy_command)
 app.command("sweep")(sweep_command)
 app.command("test")(suite_command)
