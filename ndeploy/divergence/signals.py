@@ -46,7 +46,10 @@ def from_traces(program: Program, traces: Mapping[str, IntArray]) -> Signals:
         if isinstance(p.neuron, Input):
             continue
         if p.neuron.message.bits:
-            messages[p.name] = _flat(traces[f"spikes/{p.name}"] * message_scale(p))
+            sent = traces[f"spikes/{p.name}"] * message_scale(p)
+            if p.updates is not None and p.updates < program.steps:  # one that stands still keeps its last
+                sent = sent[:, np.minimum(np.arange(program.steps), p.updates - 1)]
+            messages[p.name] = _flat(sent)
         if f"state/{p.name}/v" in traces:
             membranes[p.name] = _flat(traces[f"state/{p.name}/v"] * np.asarray(p.scale, dtype=np.float64))
     port = program.outputs[0]

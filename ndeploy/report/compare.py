@@ -23,6 +23,11 @@ def report(found: Comparison) -> list[RenderableType]:
     shown: list[RenderableType] = [f"[bold]{style.plain(verdict(found))}[/bold]"]
     shown.append(style.facts(facts(found)))
     shown.append(_layers(found))
+    if any(layer.spikes is not None for layer in found.layers):
+        shown.append(
+            "[dim]rate: spikes a neuron and step; rate error: of the counts; shift: steps early or late; matched: of all "
+            "spikes, sent by both at the same step; parts: at sample, step[/dim]"
+        )
     if found.ablation is not None and found.ablation.shares:
         shown.append(_causes(found.ablation))
         named = found.ablation.named
@@ -52,8 +57,8 @@ def verdict(found: Comparison) -> str:
         return f"{start}; the one thing that differs is {named.cause}{where(named)}."
     beyond = " (more than rounding)" if named.beyond and not found.exact else ""
     if named.share < DEFECT:
-        return f"{start}; {named.cause}{where(named)} differ by more than rounding."
-    return f"{start}; {named.cause}{where(named)}{beyond} explains {style.percent(named.share)} of the distance."
+        return f"{start}; what differs by more than rounding is {named.cause}{where(named)}."
+    return f"{start}; {style.percent(named.share)} of the distance comes from {named.cause}{where(named)}{beyond}."
 
 
 def where(share: Share) -> str:
@@ -107,33 +112,20 @@ def chosen(found: Comparison) -> tuple[Layer, ...]:
 
 
 def cells(layer: Layer) -> tuple[str, ...]:
-    """SQNR, membrane SQNR, spikes a neuron and step of both, rate error, shift, matched, first sample and step."""
+    """A cell for each of `HEADS`."""
     s = layer.spikes
-    rates = (
-        ("-",) * 5
-        if s is None
-        else (
-            f"{s.program:.4g}",
-            f"{s.reference:.4g}",
-            style.percent(s.rate_error),
-            f"{s.shift:.3g}",
-            style.percent(s.matched),
-        )
-    )
+    rates = ("-",) * 4
+    if s is not None:
+        rate = f"{s.program:.3g} / {s.reference:.3g}"
+        rates = (rate, style.percent(s.rate_error), f"{s.shift:.3g}", style.percent(s.matched))
     first = "-" if layer.first is None else f"{layer.first.sample}, {layer.first.step}"
     return (decibels(layer.sqnr), decibels(layer.membrane_sqnr), *rates, first)
 
 
-HEADS = (
-    "SQNR dB",
-    "membrane dB",
-    "rate",
-    "reference",
-    "rate error",
-    "shift, steps",
-    "spikes matched",
-    "parts at sample, step",
-)
+HEADS = ("SQNR dB", "of v", "rate / ref.", "rate error", "shift", "matched", "parts")
+"""SQNR of messages and of membranes; spikes a neuron and model step of the program and the reference; differences of the
+counts of spikes; model steps by which spikes come early or late; spikes that both send at the same step; sample and model
+step of the first difference."""
 
 
 def _layers(found: Comparison) -> Table:
