@@ -25,8 +25,8 @@ def report(found: Comparison) -> list[RenderableType]:
     shown.append(_layers(found))
     if any(layer.spikes is not None for layer in found.layers):
         shown.append(
-            "[dim]rate: spikes a neuron and step; rate error: of the counts; shift: steps early or late; matched: of all "
-            "spikes, sent by both at the same step; parts: at sample, step[/dim]"
+            "[dim]rate: spikes a neuron and step; rate error: of the counts; shift: steps early or late; matched: of "
+            "all spikes, sent by both at the same step; parts: at sample, step[/dim]"
         )
     if found.ablation is not None and found.ablation.shares:
         shown.append(_causes(found.ablation))
@@ -123,9 +123,9 @@ def cells(layer: Layer) -> tuple[str, ...]:
 
 
 HEADS = ("SQNR dB", "of v", "rate / ref.", "rate error", "shift", "matched", "parts")
-"""SQNR of messages and of membranes; spikes a neuron and model step of the program and the reference; differences of the
-counts of spikes; model steps by which spikes come early or late; spikes that both send at the same step; sample and model
-step of the first difference."""
+"""SQNR of messages and of membranes; spikes a neuron and model step of the program and the reference; differences of
+the counts of spikes; model steps by which spikes come early or late; spikes that both send at the same step; sample and
+model step of the first difference."""
 
 
 def _layers(found: Comparison) -> Table:
