@@ -1,8 +1,9 @@
-"""What can execute a Program: the simulator, the oracle, and whatever the targets bring (Lava, boards)."""
+"""What can execute a Program: the simulator, the oracle, a board, and whatever the targets bring (Lava)."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -23,7 +24,7 @@ class RunnerOptions:
     lava_python: another interpreter for the Lava worker; lava_mode: "native" (Lava's own processes wherever they exist)
     or "fused" (a partition in one process model); time_limit: seconds after which a run is stopped; threads: of the
     simulator, None for all cores; activity: also answer `Activity`, which a runner that cannot leaves None; progress:
-    called with a line now and then.
+    called with a line now and then; board: address of the board of the runner "board", None for NDEPLOY_BOARD's.
     """
 
     lava_python: str | None = None
@@ -32,6 +33,7 @@ class RunnerOptions:
     threads: int | None = None
     activity: bool = False
     progress: Callable[[str], None] = _quiet
+    board: str | None = None
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,33 @@ class Describes(Protocol):
     def describe(self, program: Program, options: RunnerOptions) -> tuple[Executed, ...]: ...
 
 
+@runtime_checkable
+class Opens(Protocol):
+    """A runner that holds something between calls (a lease, a connection) and gives it back when told."""
+
+    def opened(self, options: RunnerOptions) -> AbstractContextManager[Runner]: ...
+
+
+def opened(runner: Runner, options: RunnerOptions) -> AbstractContextManager[Runner]:
+    """The runner for several calls, as a context manager; itself where it holds nothing between calls."""
+    return runner.opened(options) if isinstance(runner, Opens) else nullcontext(runner)
+
+
+class _Board:
+    """A board at the address that the options or NDEPLOY_BOARD name: docs/board.md."""
+
+    def __call__(
+        self, program: Program, messages: Mapping[str, IntArray], *, trace: bool, options: RunnerOptions
+    ) -> RunResult:
+        with self.opened(options) as board:
+            return board(program, messages, trace=trace, options=options)
+
+    def opened(self, options: RunnerOptions) -> AbstractContextManager[Runner]:
+        from ndeploy.board.runner import from_options
+
+        return from_options(options)
+
+
 def _simulator(program: Program, messages: Mapping[str, IntArray], *, trace: bool, options: RunnerOptions) -> RunResult:
     from ndeploy import sim
 
@@ -72,7 +101,7 @@ def _oracle(program: Program, messages: Mapping[str, IntArray], *, trace: bool, 
     return oracle.run(program, dict(messages), activity=options.activity)
 
 
-BUILT_IN: Mapping[str, Runner] = {"sim": _simulator, "oracle": _oracle}
+BUILT_IN: Mapping[str, Runner] = {"sim": _simulator, "oracle": _oracle, "board": _Board()}
 
 
 def find(name: str) -> Runner:

@@ -8,6 +8,7 @@ import typer
 
 from ndeploy import __version__
 from ndeploy.cli import guard
+from ndeploy.cli.board import board_app
 from ndeploy.cli.compare import compare_command
 from ndeploy.cli.compile import compile_command
 from ndeploy.cli.doctor import doctor_command
@@ -40,6 +41,7 @@ app.command("energy")(energy_command)
 app.command("sweep")(sweep_command)
 app.command("test")(suite_command)
 app.command("inspect")(inspect_command)
+app.add_typer(board_app)
 app.add_typer(targets_app)
 app.command("validate")(validate_command)
 app.command("explain")(explain_command)

@@ -21,6 +21,12 @@ LavaPython = Annotated[str | None, typer.Option("--lava-python", help="Another i
 LavaMode = Annotated[
     str, typer.Option("--lava-mode", help="native: Lava's own processes where they exist; fused: one process model.")
 ]
+Board = Annotated[
+    str | None,
+    typer.Option(
+        "--board", metavar="URL", help="tcp://HOST:PORT or exec:COMMAND, for --runner board; or NDEPLOY_BOARD."
+    ),
+]
 Threads = Annotated[int | None, typer.Option("--threads", min=1, help="Threads of the simulator; default: all cores.")]
 TimeLimit = Annotated[float | None, typer.Option("--time-limit", min=0.001, help="Seconds after which to give up.")]
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def run_command(
     artifact: options.Artifact,
     data: options.Data,
-    runner: Annotated[str, typer.Option("--runner", help="sim, oracle, lava, or what a plugin brings.")] = "sim",
+    runner: Annotated[str, typer.Option("--runner", help="sim, oracle, board, lava, or what a plugin brings.")] = "sim",
     limit: options.Limit = None,
     batch: options.Batch = 64,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Write outputs and predictions (.npz).")] = None,
@@ -28,6 +28,7 @@ def run_command(
         float | None,
         typer.Option("--stop-certainty", help="End a sample at the first tick that is this certain, 0 to 1."),
     ] = None,
+    board: options.Board = None,
     lava_python: options.LavaPython = None,
     lava_mode: options.LavaMode = "native",
     threads: options.Threads = None,
@@ -36,6 +37,8 @@ def run_command(
 ) -> None:
     """Run samples and count: accuracy, synaptic operations, neuron updates, spikes."""
     options.choice("--lava-mode", lava_mode, ("native", "fused"))
+    if board is not None and runner != "board":
+        raise typer.BadParameter("is for --runner board", param_hint="--board")
     if trace and output is None:
         raise typer.BadParameter("needs --output to write to", param_hint="--trace")
     if stop_certainty is not None and not 0 <= stop_certainty <= 1:  # false for NaN too
@@ -55,17 +58,23 @@ def run_command(
     loaded = artifacts.load(artifact)
     with console.progress(f"running on {runner}") as progress:
         told = runners.RunnerOptions(
-            lava_python=lava_python, lava_mode=lava_mode, time_limit=time_limit, threads=threads, progress=progress
+            lava_python=lava_python,
+            lava_mode=lava_mode,
+            time_limit=time_limit,
+            threads=threads,
+            progress=progress,
+            board=board,
         )
         given = samples.load(data, limit)
         program = for_data(loaded.program, given.x)
         early, saving = None, None
-        if stop_certainty is None:
-            evaluation = evaluate(program, given, chosen, told, batch=batch, trace=trace)
-        else:
-            early = adaptive.run(program, given, chosen, told, stop_certainty, batch=batch)
-            evaluation = early.spent
-            saving = _saving(loaded, program, early)
+        with runners.opened(chosen, told) as held:
+            if stop_certainty is None:
+                evaluation = evaluate(program, given, held, told, batch=batch, trace=trace)
+            else:
+                early = adaptive.run(program, given, held, told, stop_certainty, batch=batch)
+                evaluation = early.spent
+                saving = _saving(loaded, program, early)
     told_of = *stretched(loaded.program, program), *clipped(program, given.x, given.x_scale)
     for diagnostic in (*told_of, *beyond_classes(program, given.y)):
         guard.show_diagnostic(diagnostic)

@@ -1,0 +1,470 @@
+"""A board server and who should not get far with it."""
+
+from __future__ import annotations
+
+import os
+import random
+import socket
+import threading
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pytest
+from boards import TERMS, TOKEN, ask, client, left_open, lent, oracle_board, same
+from small_artifact import PROGRAM, X
+
+from ndeploy import oracle
+from ndeploy.board import handshake, protocol
+from ndeploy.board.desk import Terms
+from ndeploy.board.leases import LeaseBook, QueueFullError
+from ndeploy.board.link import Link, Tcp, address
+from ndeploy.board.protocol import AnswerError, Frame, GoneError, WireError
+from ndeploy.board.runner import Patience
+from ndeploy.board.server import CONNECTIONS, Server
+from ndeploy.board.software import SoftwareBoard
+from ndeploy.decode import encode
+from ndeploy.errors import NdeployError, UnreachableError, UsageError
+from ndeploy.fixed import IntArray
+from ndeploy.ir.program import Program
+from ndeploy.ir.result import RunResult
+from ndeploy.runners import RunnerOptions
+
+MESSAGES = encode(PROGRAM, X)
+WANTED = oracle.run(PROGRAM, MESSAGES)
+
+
+def where(server: Server) -> Tcp:
+    found = address(server.url)
+    assert isinstance(found, Tcp)
+    return found
+
+
+def raw(server: Server) -> socket.socket:
+    to = where(server)
+    return socket.create_connection((to.host, to.port), 2.0)
+
+
+def closed(connection: socket.socket, seconds: float) -> bool:
+    """Whether the server ends the connection in time, whatever it says before."""
+    connection.settimeout(seconds)
+    try:
+        while connection.recv(1 << 16):
+            pass
+    except TimeoutError:
+        return False
+    except OSError:
+        return True
+    return True
+
+
+class Slow:
+    """A runner that takes its time and notices company. intervals: when it ran."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds, self.inside, self.overlaps = seconds, 0, 0
+        self.programs: list[str] = []
+
+    def __call__(
+        self, program: Program, messages: Mapping[str, IntArray], *, trace: bool, options: RunnerOptions
+    ) -> RunResult:
+        self.inside += 1
+        self.overlaps += self.inside > 1
+        self.programs.append(program.name)
+        time.sleep(self.seconds)
+        self.inside -= 1
+        return oracle.run(program, dict(messages))
+
+
+# -- what it is for ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("trace", [False, True])
+def test_a_run_over_tcp_is_the_runners(trace: bool) -> None:
+    with lent() as server, client(server.url) as board:
+        found = ask(board, PROGRAM, MESSAGES, trace=trace, activity=True)
+    assert same(found, WANTED)
+    assert found.activity is not None
+    assert found.activity.samples == len(X)
+    wanted = oracle.run(PROGRAM, MESSAGES, activity=True).activity
+    assert wanted is not None
+    np.testing.assert_array_equal(found.activity.arrivals["out"], wanted.arrivals["out"])
+    assert (found.traces.keys() == WANTED.traces.keys()) if trace else not found.traces
+    for key, value in found.traces.items():
+        np.testing.assert_array_equal(value, WANTED.traces[key])
+
+
+def test_samples_go_in_parts_where_the_board_takes_little() -> None:
+    lines: list[str] = []
+    small = Terms(**{**vars(TERMS), "stream_bytes": 500})
+    with lent(terms=small) as server, client(server.url) as board:
+        found = ask(board, PROGRAM, MESSAGES, progress=lines.append)
+    assert same(found, WANTED)
+    assert lines == ["2 of 5 samples", "4 of 5 samples", "5 of 5 samples"]
+
+
+def test_what_is_too_large_is_refused_by_name() -> None:
+    for terms in ({"stream_bytes": 100}, {"artifact_bytes": 100}):
+        less = Terms(**{**vars(TERMS), **terms})
+        with lent(terms=less) as server, client(server.url) as board, pytest.raises(NdeployError) as caught:
+            ask(board, PROGRAM, MESSAGES)
+        assert (caught.value.code, caught.value.exit_code) == ("ND633", 1)
+
+
+def test_two_clients_fight_and_never_overlap() -> None:
+    runner = Slow(0.01)
+    failures: list[BaseException] = []
+
+    def fight(server: Server) -> None:
+        try:
+            for _ in range(8):
+                with client(server.url) as board:
+                    for _ in range(2):
+                        assert same(ask(board, PROGRAM, MESSAGES), WANTED)
+        except BaseException as error:
+            failures.append(error)
+
+    with lent(SoftwareBoard(runner, "slow")) as server:
+        threads = [threading.Thread(target=fight, args=(server,)) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert server.leases.granted == 16
+    assert not failures
+    assert runner.overlaps == 0
+    assert len(runner.programs) == 32
+
+
+def test_the_queue_is_served_in_order_and_has_an_end() -> None:
+    with lent() as server:
+        links = [Link(where(server), TOKEN) for _ in range(4)]
+        links[0].request(Frame("lease"), 1.0)
+        order: list[int] = []
+
+        def wait(n: int) -> None:
+            links[n].request(Frame("lease", {"wait": 10.0}), 10.0)
+            order.append(n)
+
+        threads = [threading.Thread(target=wait, args=(n,)) for n in (1, 2)]
+        for n, thread in enumerate(threads, 1):
+            thread.start()
+            while server.leases.snapshot()[1] < n:
+                time.sleep(0.005)
+        with pytest.raises(AnswerError) as full:
+            links[3].request(Frame("lease", {"wait": 10.0}), 1.0)
+        assert full.value.kind == "busy"
+        links[0].close()
+        threads[0].join()
+        links[1].request(Frame("release"), 1.0)
+        threads[1].join()
+        for link in links:
+            link.close()
+    assert order == [1, 2]
+
+
+def test_a_busy_board_exits_3_after_the_wait() -> None:
+    with lent() as server, Link(where(server), TOKEN) as other:
+        other.request(Frame("lease"), 1.0)
+        with client(server.url, Patience(wait=0.2, request=1.0)) as board, pytest.raises(UnreachableError) as caught:
+            ask(board, PROGRAM, MESSAGES)
+        assert caught.value.code == "ND623"
+        assert server.leases.granted == 1
+
+
+def test_who_waits_too_long_with_others_behind_loses_the_board() -> None:
+    terms = Terms(**{**vars(TERMS), "longest": 0.1})
+    with lent(terms=terms) as server, Link(where(server), TOKEN) as first, Link(where(server), TOKEN) as second:
+        first.request(Frame("lease"), 1.0)
+        time.sleep(0.15)
+        with pytest.raises(AnswerError) as alone:
+            first.request(Frame("readback"), 1.0)
+        assert alone.value.kind == "fault"  # nobody waits: it may go on, and has loaded nothing
+        thread = threading.Thread(target=lambda: second.request(Frame("lease", {"wait": 5.0}), 5.0))
+        thread.start()
+        while not server.leases.snapshot()[1]:
+            time.sleep(0.005)
+        with pytest.raises(AnswerError) as taken:
+            first.request(Frame("readback"), 1.0)
+        assert taken.value.kind == "lease"
+        thread.join()
+
+
+def test_the_next_client_sees_nothing_of_the_last() -> None:
+    with lent() as server:
+        with client(server.url) as board:
+            ask(board, PROGRAM, MESSAGES)
+        with Link(where(server), TOKEN) as link:
+            link.request(Frame("lease", {"wait": 5.0}), 5.0)
+            for operation in ("readback", "read", "stream"):
+                with pytest.raises(AnswerError, match="holds no program"):
+                    link.request(Frame(operation), 1.0)
+
+
+def test_a_client_that_leaves_while_the_board_works_frees_it() -> None:
+    with lent(SoftwareBoard(Slow(0.3), "slow")) as server:
+        before = time.monotonic()
+        with client(server.url) as board, pytest.raises(NdeployError) as caught:
+            ask(board, PROGRAM, MESSAGES, time_limit=0.1)
+        assert (caught.value.code, caught.value.exit_code) == ("ND690", 1)
+        with client(server.url) as board:
+            ask(board, PROGRAM, MESSAGES)
+        assert time.monotonic() - before < 3.0
+
+
+def test_closing_ends_every_client_and_leaves_nothing() -> None:
+    before = left_open()
+    failures: list[NdeployError] = []
+    with lent(SoftwareBoard(Slow(0.2), "slow")) as server:
+        board = client(server.url, Patience(retries=0))
+
+        def run() -> None:
+            try:
+                ask(board, PROGRAM, MESSAGES)
+            except NdeployError as error:
+                failures.append(error)
+
+        thread = threading.Thread(target=run)
+        thread.start()
+        while server.leases.snapshot()[0] is None:
+            time.sleep(0.005)
+        idle = raw(server)
+        began = time.monotonic()
+        server.close()
+        assert time.monotonic() - began < 3.0
+        thread.join()
+        assert closed(idle, 1.0)
+        idle.close()
+        board.close()
+    assert [error.exit_code for error in failures] == [3]
+    assert left_open() == before
+
+
+# -- who should not get far --------------------------------------------------------------------------------------------
+
+
+def test_a_wrong_token_is_refused_and_never_retried() -> None:
+    with lent() as server, client(server.url, token="not the token of it") as board:
+        with pytest.raises(UsageError) as caught:
+            ask(board, PROGRAM, MESSAGES)
+        assert (caught.value.code, caught.value.exit_code) == ("ND622", 2)
+        assert not board.retried
+
+
+def test_a_short_token_is_no_token() -> None:
+    with pytest.raises(UsageError) as caught:
+        Server(oracle_board(), "127.0.0.1", 0, "short", TERMS)
+    assert caught.value.code == "ND631"
+    assert "short" not in caught.value.message.replace("characters", "")
+
+
+def test_an_address_in_use() -> None:
+    with lent() as server:
+        with pytest.raises(UsageError) as caught:
+            Server(oracle_board(), "127.0.0.1", where(server).port, TOKEN, TERMS)
+        assert caught.value.code == "ND631"
+
+
+def test_the_token_is_never_logged() -> None:
+    lines: list[str] = []
+    with Server(oracle_board(), "127.0.0.1", 0, TOKEN, TERMS, log=lines.append) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        with client(server.url) as board:
+            ask(board, PROGRAM, MESSAGES)
+        with client(server.url, token="wrong " + TOKEN) as board, pytest.raises(UsageError):
+            ask(board, PROGRAM, MESSAGES)
+        server.close()
+        thread.join()
+    assert len(lines) >= 2
+    assert TOKEN not in "".join(lines)
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"GET / HTTP/1.1\r\nHost: board\r\n\r\n",
+        bytes(64),
+        protocol.prefix_of(2**32 - 1, 0),
+        protocol.prefix_of(100, 2**40),
+        protocol.prefix_of(protocol.HELLO_BYTES + 1, 0),
+        b"".join(protocol.encode(Frame("lease"), b"", protocol.CLIENT, 0)),
+        b"".join(protocol.encode(Frame("hello", {"protocol": 2}), b"", protocol.CLIENT, 0)),
+        b"".join(protocol.encode(Frame("hello", {"protocol": 1, "nonce": "x"}), b"", protocol.CLIENT, 0)),
+    ],
+    ids=["http", "zeros", "header", "body", "hello", "first", "version", "nonce"],
+)
+def test_strangers_are_shown_out_at_once(sent: bytes) -> None:
+    with lent() as server, raw(server) as connection:
+        connection.sendall(sent)
+        assert closed(connection, 2.0)
+        with client(server.url) as board:
+            assert same(ask(board, PROGRAM, MESSAGES), WANTED)
+
+
+def test_slow_strangers_do_not_keep_the_board_from_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(handshake, "SECONDS", 0.5)
+    with lent() as server:
+        strangers = [raw(server) for _ in range(CONNECTIONS + 4)]
+        for stranger in strangers:
+            stranger.settimeout(0.01)
+        time.sleep(0.8)
+        for stranger in strangers:
+            assert closed(stranger, 1.0)
+            stranger.close()
+        with client(server.url) as board:
+            assert same(ask(board, PROGRAM, MESSAGES), WANTED)
+
+
+def test_too_many_strangers_cost_a_client_no_more_than_tries(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(handshake, "SECONDS", 0.4)
+    with lent() as server:
+        strangers = [raw(server) for _ in range(CONNECTIONS + 4)]
+        with client(server.url, Patience(retries=6, pause=0.2)) as board:
+            assert same(ask(board, PROGRAM, MESSAGES), WANTED)
+        for stranger in strangers:
+            stranger.close()
+
+
+@pytest.mark.parametrize(
+    ("frame", "said"),
+    [
+        (Frame("stream"), "needs a lease"),
+        (Frame("bogus"), "needs a lease"),
+        (Frame("lease", {"wait": -1}), "no number"),
+        (Frame("lease", {"wait": "x"}), "no number"),
+    ],
+)
+def test_requests_out_of_turn(frame: Frame, said: str) -> None:
+    with lent() as server:
+        link = Link(where(server), TOKEN)
+        with pytest.raises(WireError, match=said):
+            link.request(frame, 1.0)
+        link.close()
+        assert server.leases.snapshot() == (None, 0)
+
+
+def test_bodies_come_with_a_lease_or_not_at_all() -> None:
+    with lent() as server, Link(where(server), TOKEN) as link, pytest.raises(WireError):
+        link.request(Frame("program", {}, bytes(10)), 1.0)
+
+
+def test_silence_ends_a_connection() -> None:
+    with lent(terms=Terms(**{**vars(TERMS), "idle": 0.2})) as server:
+        link = Link(where(server), TOKEN)
+        link.request(Frame("lease"), 1.0)
+        time.sleep(0.5)
+        link.request(Frame("status"), 1.0)  # the keeper has spoken for us
+        link._closing.set()  # now nobody does
+        assert link._keeper is not None
+        link._keeper.join()
+        deadline = time.monotonic() + 2.0
+        while server.leases.snapshot()[0] is not None:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        link.close()
+
+
+def fuzz(server: Server, seed: int, frames: int) -> None:
+    """One client that knows the token and makes no sense."""
+    draw = random.Random(seed)
+    try:
+        link = Link(where(server), TOKEN)
+    except (WireError, OSError):
+        return
+    values: list[Any] = [
+        0,
+        -1,
+        1.5,
+        "x",
+        "",
+        None,
+        True,
+        [],
+        {},
+        [["in", "i1", [5, 4, 4]]],
+        [["in", "i8", [2**29]]],
+        2**70,
+    ]
+    names = ["id", "wait", "arrays", "sha256", "trace", "activity", "time_limit", "op"]
+    try:
+        link.request(Frame("lease", {"wait": 3.0}), 4.0)
+        for _ in range(frames):
+            op = draw.choice(["program", "stream", "read", "readback", "lease", "release", "status", "beat", "x" * 40])
+            fields = {draw.choice(names): draw.choice(values) for _ in range(draw.randrange(4))}
+            body = draw.randbytes(draw.choice([0, 3, 80, 5000]))
+            if draw.random() < 0.5:
+                link.channel.send(Frame(op, {"id": 1, **fields}, body))
+            else:
+                os.write(link.channel._write, draw.randbytes(draw.randrange(1, 60)))
+    except (WireError, OSError):
+        pass
+    finally:
+        link.close()
+
+
+def test_clients_that_make_no_sense() -> None:
+    before = left_open()
+    with lent() as server:
+        for seed in range(40):
+            fuzz(server, seed, 6)
+        with client(server.url) as board:
+            assert same(ask(board, PROGRAM, MESSAGES), WANTED)
+    assert left_open() == before
+
+
+@pytest.mark.long
+def test_ten_minutes_of_nonsense() -> None:
+    """NDEPLOY_LONG_SECONDS sets another time than the ten minutes."""
+    before = left_open()
+    end = time.monotonic() + float(os.environ.get("NDEPLOY_LONG_SECONDS", "600"))
+    seed = 1000
+    with lent() as server:
+        while time.monotonic() < end:
+            fuzz(server, seed, 20)
+            seed += 1
+        with client(server.url) as board:
+            assert same(ask(board, PROGRAM, MESSAGES), WANTED)
+    assert left_open() == before
+
+
+# -- leases ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_lease_book_lends_in_order() -> None:
+    now = [0.0]
+    book = LeaseBook(1, clock=lambda: now[0])
+    first, second = book.enter("a"), book.enter("b")
+    assert (first.granted, second.granted) == (0.0, None)
+    with pytest.raises(QueueFullError):
+        book.enter("c")
+    assert book.snapshot() == ("a", 1)
+    now[0] = 5.0
+    assert book.overdue(first, 4.0)
+    assert not book.wait(second, 0.0)
+    book.leave(first)
+    book.leave(first)
+    assert book.wait(second, 0.0)
+    assert second.granted == 5.0
+    now[0] = 100.0
+    assert not book.overdue(second, 4.0)  # nobody waits
+
+
+def test_a_place_given_up_is_nobodys() -> None:
+    book = LeaseBook(3)
+    tickets = [book.enter(name) for name in "abc"]
+    book.leave(tickets[1])
+    book.leave(tickets[0])
+    assert tickets[1].granted is None
+    assert tickets[2].granted is not None
+    assert book.granted == 2
+
+
+def test_gone_is_told_from_slow() -> None:
+    with lent() as server:
+        link = Link(where(server), TOKEN)
+        server.close()
+        with pytest.raises((GoneError, AnswerError)):
+            link.request(Frame("status"), 2.0)
+        link.close()
