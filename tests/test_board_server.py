@@ -33,6 +33,7 @@ from ndeploy.runners import RunnerOptions
 
 MESSAGES = encode(PROGRAM, X)
 WANTED = oracle.run(PROGRAM, MESSAGES)
+LONG = float(os.environ.get("NDEPLOY_LONG_SECONDS", "600"))
 
 
 def where(server: Server) -> Tcp:
@@ -112,29 +113,50 @@ def test_what_is_too_large_is_refused_by_name() -> None:
         assert (caught.value.code, caught.value.exit_code) == ("ND633", 1)
 
 
-def test_two_clients_fight_and_never_overlap() -> None:
-    runner = Slow(0.01)
+def fight(url: str, runner: Slow, rounds: float, end: float) -> int:
+    """Leases had by two clients that want the board again and again. Fails where they overlap or get a wrong answer."""
     failures: list[BaseException] = []
+    had = [0, 0]
 
-    def fight(server: Server) -> None:
+    def want(n: int) -> None:
         try:
-            for _ in range(8):
-                with client(server.url) as board:
+            while had[n] < rounds and time.monotonic() < end:
+                with client(url) as board:
                     for _ in range(2):
                         assert same(ask(board, PROGRAM, MESSAGES), WANTED)
+                    assert not board.retried
+                had[n] += 1
         except BaseException as error:
             failures.append(error)
 
-    with lent(SoftwareBoard(runner, "slow")) as server:
-        threads = [threading.Thread(target=fight, args=(server,)) for _ in range(2)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        assert server.leases.granted == 16
+    threads = [threading.Thread(target=want, args=(n,)) for n in (0, 1)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
     assert not failures
     assert runner.overlaps == 0
-    assert len(runner.programs) == 32
+    assert len(runner.programs) == 2 * sum(had)
+    assert min(had) > 0.4 * sum(had)  # in turn
+    return sum(had)
+
+
+def test_two_clients_fight_and_never_overlap() -> None:
+    runner = Slow(0.01)
+    with lent(SoftwareBoard(runner, "slow")) as server:
+        assert fight(server.url, runner, 8, time.monotonic() + 60) == 16
+        assert server.leases.granted == 16
+
+
+@pytest.mark.long
+def test_two_clients_fight_for_ten_minutes() -> None:
+    """NDEPLOY_LONG_SECONDS sets another time than the ten minutes."""
+    before = left_open()
+    runner = Slow(0.02)
+    with lent(SoftwareBoard(runner, "slow")) as server:
+        leases = fight(server.url, runner, float("inf"), time.monotonic() + LONG)
+        assert server.leases.granted == leases > LONG
+    assert left_open() == before
 
 
 def test_the_queue_is_served_in_order_and_has_an_end() -> None:
@@ -418,12 +440,13 @@ def test_clients_that_make_no_sense() -> None:
 def test_ten_minutes_of_nonsense() -> None:
     """NDEPLOY_LONG_SECONDS sets another time than the ten minutes."""
     before = left_open()
-    end = time.monotonic() + float(os.environ.get("NDEPLOY_LONG_SECONDS", "600"))
+    end = time.monotonic() + LONG
     seed = 1000
     with lent() as server:
         while time.monotonic() < end:
             fuzz(server, seed, 20)
             seed += 1
+        assert seed - 1000 > LONG
         with client(server.url) as board:
             assert same(ask(board, PROGRAM, MESSAGES), WANTED)
     assert left_open() == before

@@ -18,7 +18,20 @@ from ndeploy import __version__, oracle, runners
 from ndeploy.decode import encode
 
 Capsys = pytest.CaptureFixture[str]
-COMMANDS = ("compile", "quantize", "run", "verify", "compare", "energy", "test", "board", "inspect", "targets", "explain", "doctor")
+COMMANDS = (
+    "compile",
+    "quantize",
+    "run",
+    "verify",
+    "compare",
+    "energy",
+    "test",
+    "board",
+    "inspect",
+    "targets",
+    "explain",
+    "doctor",
+)
 
 
 @pytest.fixture

@@ -110,6 +110,15 @@ def test_a_board_over_a_subprocess(small: tuple[Path, Path], capsys: Capsys) -> 
     assert children(os.getpid()) == before
 
 
+def test_a_board_written_from_the_documentation(small: tuple[Path, Path], capsys: Capsys) -> None:
+    artifact, data = small
+    url = f"exec:{sys.executable} {Path(__file__).with_name('minimal_board.py')}"
+    found = call(capsys, "run", artifact, "--data", data, "--runner", "board", "--board", url, "--json")
+    assert found.code == 0, found.err
+    assert json.loads(found.out)["accuracy"] == 0.8
+    assert json.loads(found.out)["synaptic_ops"] > 0
+
+
 def test_a_board_that_dies_is_exit_3(small: tuple[Path, Path], capsys: Capsys) -> None:
     artifact, data = small
     url = f"exec:{OWN} --inject die=1,seed=1"
