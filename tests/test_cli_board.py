@@ -101,6 +101,17 @@ def test_a_server_that_is_killed_leaves_no_worker() -> None:
         assert gone(workers, 12.0)
 
 
+def test_a_board_is_verified_like_any_runner(
+    small: tuple[Path, Path], capsys: Capsys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    artifact, data = small
+    monkeypatch.setenv("NDEPLOY_BOARD", f"exec:{OWN}")
+    found = call(capsys, "verify", artifact, "--data", data, "--against", "board", "--json")
+    assert found.code == 0, found.err
+    assert json.loads(found.out)["mismatches"] == 0
+    assert json.loads(found.out)["compared"] > 0
+
+
 def test_a_board_over_a_subprocess(small: tuple[Path, Path], capsys: Capsys) -> None:
     artifact, data = small
     before = children(os.getpid())
@@ -132,7 +143,10 @@ def test_a_hanging_worker_is_replaced(
 ) -> None:
     artifact, data = small
     monkeypatch.setenv("NDEPLOY_BOARD_TOKEN", TOKEN)
-    with serving("--runner", "oracle", "--inject", "hang=1,seed=2", "--run-limit", "1") as (url, process):
+    with serving("--runner", "oracle", "--inject", "hang=1,seed=2", "--run-limit", "1", "--stream-limit", "7") as (
+        url,
+        process,
+    ):
         first = children(process.pid)
         asked = ("run", artifact, "--data", data, "--runner", "board", "--board", url, "--time-limit", 3.5)
         found = call(capsys, *asked)

@@ -72,11 +72,17 @@ def client_name() -> str:
 class Link:
     """A connection that has been welcomed. A context manager.
 
-    While it is open a thread tells the board now and then that we live. Raises OSError (nothing there), AnswerError,
-    WireError.
+    While it is open a thread tells the board now and then that we live. begun: given the link before the handshake, so
+    that another thread can `kill` it. Raises OSError (nothing there), AnswerError, WireError.
     """
 
-    def __init__(self, where: Tcp | Command, token: str, seconds: float | None = None) -> None:
+    def __init__(
+        self,
+        where: Tcp | Command,
+        token: str,
+        seconds: float | None = None,
+        begun: Callable[[Link], None] | None = None,
+    ) -> None:
         self._child: Child | None = None
         self._next = 0
         self._closing = threading.Event()
@@ -91,6 +97,8 @@ class Link:
             self.channel = Channel(
                 connection.fileno(), connection.fileno(), protocol.CLIENT, close=connection.close, stop=self._closing
             )
+        if begun is not None:
+            begun(self)
         try:
             patience = seconds or (CONNECT_SECONDS if self._child is None else COMMAND_SECONDS)
             self.welcome: Mapping[str, Any] = handshake.as_client(self.channel, token, client_name(), patience)

@@ -6,14 +6,15 @@ import threading
 from typing import Any
 
 from ndeploy.board.link import Command, Link
-from ndeploy.board.protocol import AnswerError, Frame, WireError
+from ndeploy.board.protocol import AnswerError, Frame, WireError, number
 
 RESET_SECONDS = 30.0
 
 
 class Relay:
-    """A Device. The command is started at once, to learn what it is, and anew after it was ended or broke.
+    """A Device. artifact_bytes, stream_bytes: what the command takes.
 
+    The command is started at once, to learn what it is, and anew after it was ended or broke.
     Raises OSError, AnswerError or WireError where it does not start.
     """
 
@@ -21,8 +22,17 @@ class Relay:
         self._command = command
         self._lock = threading.Lock()
         self._leased = False
-        self._link: Link | None = Link(command, "")
-        self._described = {name: self._link.welcome.get(name) for name in ("runner", "features", "watts")}
+        self._newest: Link | None = None
+        self._link: Link | None = Link(command, "", begun=self._begun)
+        welcome = self._link.welcome
+        self._described = {name: welcome.get(name) for name in ("runner", "features", "watts")}
+        try:
+            self.artifact_bytes, self.stream_bytes = (
+                int(number(welcome, name, 0, 0, 2**53)) for name in ("artifact_bytes", "stream_bytes")
+            )
+        except WireError:
+            self._end()
+            raise
 
     def describe(self) -> dict[str, Any]:
         return self._described
@@ -43,7 +53,7 @@ class Relay:
                 raise AnswerError("fault", f"the board's command failed: {error}") from error
 
     def abort(self) -> None:
-        link = self._link
+        link = self._newest  # perhaps still in its handshake
         if link is not None:
             link.kill()
         with self._lock:
@@ -64,11 +74,14 @@ class Relay:
 
     def _open(self) -> Link:
         if self._link is None:
-            self._link = Link(self._command, "")
+            self._link = Link(self._command, "", begun=self._begun)
         if not self._leased:
             self._link.request(Frame("lease", {"wait": 0.0}), RESET_SECONDS)
             self._leased = True
         return self._link
+
+    def _begun(self, link: Link) -> None:
+        self._newest = link
 
     def _end(self) -> None:
         link, self._link, self._leased = self._link, None, False

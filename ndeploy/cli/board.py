@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -87,7 +88,12 @@ def serve_command(
     host, port = _where(listen)
     token = _token(token_file)
     runners.find(runner)
-    words = _words(command) if command is not None else _own(runner, inject, threads, lava_python, lava_mode)
+    if command is not None:
+        words = _words(command)
+    else:
+        words = _own(runner, inject, threads, lava_python, lava_mode)
+        words += ("--run-limit", str(run_limit + 60))  # the server's own limit comes first
+        words += ("--artifact-limit", str(artifact_limit), "--stream-limit", str(stream_limit))
     _lend(words, host, port, token, terms, json)
 
 
@@ -128,6 +134,11 @@ def _lend(words: tuple[str, ...], host: str, port: int, token: str, terms: Terms
             f"the board's command '{words[0]}' does not start: {getattr(error, 'strerror', None) or error}",
             help="run it by itself: it must speak the protocol of docs/board.md over its stdin and stdout",
         ) from error
+    terms = replace(
+        terms,
+        artifact_bytes=min(terms.artifact_bytes, device.artifact_bytes),
+        stream_bytes=min(terms.stream_bytes, device.stream_bytes),
+    )
     try:
         server = Server(device, host, port, token, terms, log=lambda line: guard.say(f"board: {line}"))
     except BaseException:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -80,7 +81,9 @@ def verify_command(
         chosen = runners.RunnerOptions(
             lava_python=lava_python, lava_mode=lava_mode, time_limit=time_limit, threads=threads, progress=progress
         )
-        verification = verify(program, given, pair, chosen)
+        with ExitStack() as held:  # a board is leased once for all samples
+            opened = {name: held.enter_context(runners.opened(runner, chosen)) for name, runner in pair.items()}
+            verification = verify(program, given, opened, chosen)
     for diagnostic in (*stretched(loaded.program, program), *clipped(program, given.x, given.x_scale)):
         guard.show_diagnostic(diagnostic)
     runner = pair[against]
