@@ -16,8 +16,10 @@ from ndeploy import plugins, runners, sim
 from ndeploy.errors import RunnerError, UnreachableError
 from ndeploy.ir.result import RunResult
 from ndeploy.suite import baseline, measure
+from ndeploy.suite.case import Case
 from ndeploy.suite.inject import Injection
 from ndeploy.suite.measure import Context, Deployed
+from ndeploy.suite.measured import Failure, Measured
 from ndeploy.suite.run import commit_of, run
 from ndeploy.suite.toml_file import load
 from ndeploy.suite.verdict import CaseResult, Check, SuiteResult
@@ -212,6 +214,22 @@ def test_a_board_that_fails_is_no_regression_of_the_model(
     assert (only(result).outcome, only(result).blame, result.exit_code) == ("error", "board", code)
 
 
+def test_a_lent_board_runs_a_case_with_one_lease(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A board on 127.0.0.1, spoken to through its protocol; then with another token, and when it is gone."""
+    from boards import TOKEN, lent
+
+    path.write_text(TEXT + 'runner = "board"\n')
+    monkeypatch.setenv("NDEPLOY_BOARD_TOKEN", TOKEN)
+    with lent() as server:
+        monkeypatch.setenv("NDEPLOY_BOARD", server.url)
+        case = only(verdict_of(path))
+        assert case.outcome == "passed", case.failed
+        assert check(case, "agreement").outcome == "passed"
+        monkeypatch.setenv("NDEPLOY_BOARD_TOKEN", "b" * 32)
+        case = only(verdict_of(path))
+        assert (case.outcome, case.blame, case.code) == ("error", "board", "ND622")
+
+
 def test_a_board_that_computes_something_else_is_to_blame(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     board(monkeypatch, wrong_board)
     path.write_text(TEXT + 'runner = "board"\n')
@@ -265,6 +283,13 @@ def test_injected_faults_give_a_curve_and_a_check(path: Path) -> None:
     assert check(case, "injected faults").outcome == "failed"
 
 
+def test_a_network_without_places_for_faults_is_none_the_worse(path: Path) -> None:
+    case = only(verdict_of(path, context=Context(injection=Injection("stuck", 6))))
+    assert case.outcome == "passed"
+    assert case.curve is None
+    assert "no faults injected: 'small' has 5 spiking neurons, 6 were to be faulty" in case.remarks
+
+
 def test_workers_give_what_one_process_gives(tmp_path: Path) -> None:
     more = TEXT + '[[case]]\nname = "again"\nartifact = "small.ndp"\ndata = "small.npz"\nlimit = 3\n'
     loaded = load(suite(tmp_path, more))
@@ -277,3 +302,48 @@ def test_workers_give_what_one_process_gives(tmp_path: Path) -> None:
 def test_the_commit_is_that_of_the_repository(tmp_path: Path) -> None:
     assert commit_of(tmp_path) == ""
     assert len(commit_of(Path(__file__).parent)) in (0, 40, 64)
+
+
+def test_a_suite_that_was_cut_off_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Finished cases are not measured again, and give what they gave; the journal goes when the suite has ended."""
+    from ndeploy.suite import run as module
+
+    more = TEXT + '[[case]]\nname = "again"\nartifact = "small.ndp"\ndata = "small.npz"\nlimit = 3\n'
+    loaded, journal = load(suite(tmp_path, more)), tmp_path / "journal"
+    seen: list[str] = []
+
+    def counting(context: Context, case: Case) -> Measured | Failure:
+        seen.append(case.name)
+        if case.name == "again" and len(seen) == 2:
+            raise KeyboardInterrupt
+        return measure.measure(context, case)
+
+    monkeypatch.setattr(module, "measure", counting)
+    context, notes = Context(injection=Injection("bits", 2)), list[str]()
+    with pytest.raises(KeyboardInterrupt):
+        run(loaded, context, journal=journal)
+    assert journal.is_file()
+    result = run(loaded, context, journal=journal, note=notes.append)
+    assert seen == ["small", "again", "again"]
+    assert "1 measurements are taken from it" in notes[0]
+    assert not journal.exists()
+    whole = run(loaded, context)
+    for left, right in zip(result.results, whole.results, strict=True):
+        assert left.curve == right.curve
+        assert {**left.numbers, "speed": 0} == {**right.numbers, "speed": 0}
+
+
+def test_what_another_file_or_fault_gave_is_not_taken(path: Path) -> None:
+    from ndeploy.suite import kept
+
+    case = load(path).cases[0]
+    found = measure.measure(Context(), case)
+    assert isinstance(found, Measured)
+    assert kept.from_json(json.loads(json.dumps(kept.to_json(found)))) == found
+    first = kept.task(case)
+    save(path.parent, neuron(PROGRAM, "out", vth=0))
+    assert kept.task(case) != first
+    assert kept.key(Context()) == kept.key(Context())
+    assert kept.key(Context()) != kept.key(Context(injection=Injection("bits", 2)))
+    for name, bad in (("period", "x"), ("timing", 3), ("curve", ["odd", 0, 1, []]), ("numbers", {"odd": 1})):
+        assert kept.from_json({**kept.to_json(found), name: bad}) is None

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ndeploy.cli import console, guard, options
+from ndeploy.cli import console, guard, options, searching
+from ndeploy.printable import printable
 
 if TYPE_CHECKING:
     from ndeploy.suite.case import Suite
@@ -39,6 +40,10 @@ def suite_command(
         str | None,
         typer.Option("--inject", metavar="bits=N|stuck=N[,seed=S]", help="Also plant faults in weights or neurons."),
     ] = None,
+    journal: Annotated[
+        Path | None,
+        typer.Option("--journal", "--resume", help="Keep finished cases here until the end: the same command goes on."),
+    ] = None,
     history: Annotated[
         Path | None, typer.Option("--history", metavar="FILE.sqlite", help="Keep the results, and show trends.")
     ] = None,
@@ -47,6 +52,7 @@ def suite_command(
     annotations: Annotated[
         bool, typer.Option("--annotations", help="Also print failures as GitHub's annotations, on stderr.")
     ] = False,
+    board: options.Board = None,
     lava_python: options.LavaPython = None,
     lava_mode: options.LavaMode = "native",
     json: options.Json = False,
@@ -66,14 +72,18 @@ def suite_command(
     for name in {c.runner for c in chosen.cases}:
         runners.find(name)
     inputs: dict[str, Path | None] = {"--suite": whole.path, "the baseline": whole.baseline}
-    options.apart({"--junit": junit, "--html": html, "--history": history}, inputs)
-    for path in (junit, html, *((whole.baseline,) if update_baseline else ())):
+    options.apart({"--junit": junit, "--html": html, "--history": history, "--journal": journal}, inputs)
+    for path in (junit, html, journal, *((whole.baseline,) if update_baseline else ())):
         if path is not None:
             atomic.check_writable(path)
-    told = runners.RunnerOptions(lava_python=lava_python, lava_mode=lava_mode)
-    with console.progress("testing") as progress:
-        everything = len(chosen.cases) == len(whole.cases)
-        result = run(chosen, Context(Bench(told), injection), workers, update_baseline, progress, everything)
+    told = runners.RunnerOptions(lava_python=lava_python, lava_mode=lava_mode, board=board)
+    everything = len(chosen.cases) == len(whole.cases)
+    notes: list[str] = []
+    with searching.keeping(None if journal is None else str(journal)), console.progress("testing") as progress:
+        context = Context(Bench(told), injection)
+        result = run(chosen, context, workers, update_baseline, progress, everything, journal, notes.append)
+    for line in notes:
+        guard.say(printable(line))
     _write(result, history, junit, html)
     if annotations:
         _annotate(result, whole.path)

@@ -54,18 +54,23 @@ def _cases(path: Path) -> dict[str, Any]:
     return cases
 
 
+def known(entry: Any) -> Known:
+    """A case's entry, checked. Raises ValueError, TypeError, KeyError, OverflowError."""
+    if not isinstance(entry, dict) or set(entry) != set(FIELDS):
+        raise ValueError(f"it does not have the fields {', '.join(FIELDS)}")
+    return Known(
+        identity=_texts(entry["identity"]),
+        toolchain=_texts(entry["toolchain"]),
+        numbers=_numbers(entry["numbers"]),
+        trails={key: _trail(value) for key, value in _table(entry["trails"]).items()},
+        parts={key: _texts(value) for key, value in _table(entry["parts"]).items()},
+        costs={key: _pair(value) for key, value in _table(entry["costs"]).items()},
+    )
+
+
 def _known(path: Path, name: str, entry: Any) -> Known:
     try:
-        if not isinstance(entry, dict) or set(entry) != set(FIELDS):
-            raise ValueError(f"it does not have the fields {', '.join(FIELDS)}")
-        return Known(
-            identity=_texts(entry["identity"]),
-            toolchain=_texts(entry["toolchain"]),
-            numbers=_numbers(entry["numbers"]),
-            trails={key: _trail(value) for key, value in _table(entry["trails"]).items()},
-            parts={key: _texts(value) for key, value in _table(entry["parts"]).items()},
-            costs={key: _pair(value) for key, value in _table(entry["costs"]).items()},
-        )
+        return known(entry)
     except (ValueError, TypeError, KeyError, OverflowError) as error:
         raise _bad(path, f"case '{name[:80]}': {error}") from error
 

@@ -24,7 +24,12 @@ class Bench:
     def lend(
         self, name: str, time_limit: float | None, threads: int | None = None
     ) -> Iterator[tuple[Runner, RunnerOptions]]:
-        """A runner and its options, until the block ends. Raises UsageError ND601 for a name that nobody has."""
+        """A runner and its options, until the block ends; a board is leased meanwhile, once for all calls.
+
+        Raises UsageError ND601 for a name that nobody has, and what leasing raises.
+        """
         runner = runners.find(name)
         given = self.options if time_limit is None else replace(self.options, time_limit=time_limit)
-        yield runner, replace(given, threads=threads)
+        told = replace(given, threads=threads)
+        with runners.opened(runner, told) as held:
+            yield held, told

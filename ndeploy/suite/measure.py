@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ndeploy.data import Data, load
-from ndeploy.errors import NdeployError, RunnerError, UnreachableError, UsageError
+from ndeploy.errors import NdeployError, RefusedError, RunnerError, UnreachableError
 from ndeploy.ir.program import Program
 from ndeploy.search.workers import threads
 from ndeploy.suite import parts
@@ -32,6 +32,7 @@ PROBE = 64
 """Samples of the speed measurement."""
 QUICK = 10.0
 """Seconds: what compiles faster is compiled twice, and the faster time counts."""
+BOARD_CODES = ("ND62", "ND63", "ND64")
 INJECTED = 256
 """Samples of an injected run."""
 
@@ -64,8 +65,8 @@ def measure(context: Context, case: Case) -> Measured | Failure:
     try:
         return _measured(context, case)
     except NdeployError as error:
-        by_board = isinstance(error, UnreachableError) or (board and isinstance(error, RunnerError))
-        return Failure(error.code, error.message, error.help, error.exit_code, by_board, isinstance(error, UsageError))
+        faults = isinstance(error, UnreachableError | RunnerError) or error.code.startswith(BOARD_CODES)
+        return Failure(error.code, error.message, error.help, error.exit_code, board and faults)
     except MemoryError as error:
         why = f"memory does not suffice: {error or 'nothing more is known'}"
         return Failure("ND707", why, "lower the case's batch or traced samples, or use fewer --workers", 1)
@@ -98,6 +99,12 @@ def _measured(context: Context, case: Case) -> Measured:
         remarks.append(f"no energy: {'; '.join(report.unpriced[:3])}")
     if not context.timed:
         remarks.append("times are not measured on a cluster")
+    curve = None
+    try:
+        if context.injection is not None:
+            curve = _curve(program, data, context.injection, case.batch)
+    except RefusedError as error:  # a network without such places is none the worse for it
+        remarks.append(f"no faults injected: {error.message}")
     counts = evaluation.result.counts
     found = parts.parts(deployed.program)
     numbers: dict[str, float | None] = {
@@ -129,7 +136,7 @@ def _measured(context: Context, case: Case) -> Measured:
         timing=tuple((p.name, p.offset) for p in program.populations),
         period=program.period,
         mismatch=mismatch,
-        curve=None if context.injection is None else _curve(program, data, context.injection, case.batch),
+        curve=curve,
         remarks=tuple(remarks),
     )
 

@@ -73,15 +73,13 @@ class Measured:
 
 @dataclass(frozen=True)
 class Failure:
-    """Why a case has no measurement. board: the runner is a board; reached: it answered at all; exit_code: of the
-    error."""
+    """Why a case has no measurement. exit_code: of the error; board: it is the board's."""
 
     code: str
     message: str
     help: str
     exit_code: int
     board: bool = False
-    usage: bool = False
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,9 @@ from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
 
+from ndeploy.search.journal import Journal
 from ndeploy.search.workers import pool
-from ndeploy.suite import baseline
+from ndeploy.suite import baseline, kept
 from ndeploy.suite.bench import BOARDS
 from ndeploy.suite.case import Case, Suite
 from ndeploy.suite.checks import judge
@@ -26,21 +27,31 @@ def run(
     update: bool = False,
     progress: Callable[[str], None] = lambda line: None,
     whole: bool = True,
+    journal: Path | None = None,
+    note: Callable[[str], None] = lambda line: None,
 ) -> SuiteResult:
     """Measure every case, judge it, and write the baseline anew where asked.
 
     workers: as `search.workers.pool` takes them, or dask://HOST:PORT; cases on boards run here, one after another.
     whole: the suite holds all cases of its file, so that an update forgets those that are gone. A case that could not
-    be measured keeps its old baseline. Raises what `baseline.load`, `baseline.save` and the pool raise.
+    be measured keeps its old baseline. journal: keeps what is measured until the suite has ended, and gives what one
+    that was cut off has kept; note: with what it has to say. Raises what `baseline.load`, `baseline.save`,
+    `search.journal.Journal` and the pool raise.
     """
     began = time.monotonic()
     known = baseline.load(suite.baseline)
     measured: dict[str, Measured] = {}
     results: list[CaseResult] = []
-    for case, found in _found(suite.cases, context, workers, progress):
-        if isinstance(found, Measured):
-            measured[case.name] = found
-        results.append(judge(case, found, known.get(case.name)))
+    address = f"tcp://{workers.removeprefix('dask://')}" if workers.startswith("dask://") else workers
+    context = replace(context, timed=context.timed and not address.startswith(("tcp://", "tls://")))
+    with Journal(journal, kept.key(context) if journal is not None else "") as before:
+        for line in before.notes:
+            note(line)
+        for case, found in _found(suite.cases, context, address, before, progress):
+            if isinstance(found, Measured):
+                measured[case.name] = found
+            results.append(judge(case, found, known.get(case.name)))
+        before.finish()
     updated: tuple[str, ...] = ()
     if update:
         names = frozenset(case.name for case in suite.cases) if whole else frozenset(known)
@@ -75,18 +86,23 @@ def _again(case: Case, measured: Mapping[str, Measured], old: CaseResult) -> Cas
 
 
 def _found(
-    cases: Sequence[Case], context: Context, workers: str, progress: Callable[[str], None]
+    cases: Sequence[Case], context: Context, workers: str, before: Journal, progress: Callable[[str], None]
 ) -> Iterator[tuple[Case, Measured | Failure]]:
-    """Measurements in the order of the cases."""
-    address = f"tcp://{workers.removeprefix('dask://')}" if workers.startswith("dask://") else workers
-    cluster = address.startswith(("tcp://", "tls://"))
-    context = replace(context, timed=context.timed and not cluster)
-    away = [case for case in cases if case.runner not in BOARDS]
-    with pool(address, context) as measurers:
+    """Measurements in the order of the cases. before: gives those that are there, and keeps the others."""
+    tasks = {case.name: kept.task(case) for case in cases} if before.path is not None else {}
+    taken = {name: found for name, task in tasks.items() if (found := kept.from_json(before.get(task))) is not None}
+    away = [case for case in cases if case.runner not in BOARDS and case.name not in taken]
+    with pool(workers, context) as measurers:
         fresh = measurers.map(measure, [_absolute(case) for case in away])
         for done, case in enumerate(cases):
             progress(f"{done} of {len(cases)} cases, now {case.name}")
-            yield case, measure(context, case) if case.runner in BOARDS else next(fresh)
+            if case.name in taken:
+                yield case, taken[case.name]
+                continue
+            new = measure(context, case) if case.runner in BOARDS else next(fresh)
+            if isinstance(new, Measured) and case.name in tasks:
+                before.put(tasks[case.name], kept.to_json(new))
+            yield case, new
 
 
 def _absolute(case: Case) -> Case:
