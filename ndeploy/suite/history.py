@@ -88,6 +88,7 @@ def _opened(path: Path) -> Iterator[sqlite3.Connection]:
         raise _bad(path, "it is a folder, or its folder does not exist")
     base = sqlite3.connect(path, timeout=WAIT)
     try:
+        base.execute("PRAGMA trusted_schema = OFF")  # a stranger's file may hold views and triggers
         with base:
             base.execute("BEGIN IMMEDIATE")
             application = base.execute("PRAGMA application_id").fetchone()[0]
