@@ -155,7 +155,9 @@ def _counts(program: Program, samples: int, named: Mapping[str, IntArray]) -> Co
         found[kind][owner] = value
     populations = {p.name for p in program.populations}
     links = {p.name for p in program.projections} | {p.name for p in program.products}
-    if set(found["spikes"]) != populations or not {p.name for p in program.projections} <= set(found["synaptic_ops"]):
+    if not populations <= set(found["spikes"]) or not {p.name for p in program.projections} <= set(
+        found["synaptic_ops"]
+    ):
         raise FrameError("the counters do not name every population and projection")
     if any(set(owned) - populations - links for owned in found.values()):
         raise FrameError("a counter names nothing of the program's")
