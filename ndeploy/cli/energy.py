@@ -58,7 +58,7 @@ def energy_command(
     options.choice("--place", place, PLACES)
     outputs = {"--html": html, "--csv": csv}
     inputs: dict[str, Path | None] = {f"ARTIFACT {path}": path for path in artifacts}
-    options.apart(outputs, inputs | {"--data": data, "--frontier": frontier})
+    options.apart(outputs, inputs | {"--data": data, "--frontier": frontier, "--model": options.file_of(model)})
     if len(artifacts) > 1 and frontier is not None:
         raise typer.BadParameter("is for one artifact", param_hint="--frontier")
     from ndeploy import atomic

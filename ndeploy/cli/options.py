@@ -51,6 +51,11 @@ def settings(pairs: list[str] | None) -> dict[str, str]:
     return read
 
 
+def file_of(prices: str | None) -> Path | None:
+    """The file that a NAME|FILE of prices names, None for a name (as `ndeploy.energy.tables.find` tells them apart)."""
+    return Path(prices) if prices and (prices.endswith(".toml") or "/" in prices) else None
+
+
 def apart(outputs: Mapping[str, Path | None], inputs: Mapping[str, Path | None]) -> None:
     """A usage error (exit 2) where an output would overwrite an input or another output."""
     taken = {path.resolve(): name for name, path in inputs.items() if path is not None}

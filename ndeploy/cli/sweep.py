@@ -43,7 +43,10 @@ def sweep_command(
         str, typer.Option("--attention", metavar="A,A,...", help="parallel, streamed or embedded.")
     ] = "parallel",
     place: Annotated[
-        str, typer.Option("--place", metavar="P,P,...", help="Objectives of the placement: cores, traffic, latency.")
+        str,
+        typer.Option(
+            "--place", metavar="P,P,...", help="Objectives of the placement: cores, traffic, latency, layers."
+        ),
     ] = "cores",
     method: Annotated[str, typer.Option("--method", help="How weights become integers.")] = budgets.UNIFORM,
     mode: Annotated[str, typer.Option("--mode", help="auto, pipelined or fall-through.")] = "auto",
@@ -90,7 +93,8 @@ def sweep_command(
     )
     kept = journal if journal is not None else Path(f"{model.name}.sweep.jsonl")
     outputs = {"--html": html, "--svg": svg, "--csv": csv}
-    options.apart(outputs | {"--journal": kept}, {"MODEL": model, "--data": data, "--calibration": calibration})
+    inputs = {"MODEL": model, "--data": data, "--calibration": calibration, "--model": options.file_of(prices)}
+    options.apart(outputs | {"--journal": kept}, inputs)
     from ndeploy import atomic
     from ndeploy import data as samples
     from ndeploy.pipeline import CompileOptions

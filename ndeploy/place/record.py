@@ -61,7 +61,7 @@ def restore(program: Program, target: Target, placement: Mapping[str, Any]) -> P
             cores.append(core)
     packed = Packed(tuple(pieces), tuple(cores), hosted)
     _check_cores(packed, capacity)
-    chips_of(packed.used, target)
+    _check_chips(packed, target)
     bound, by = lower_bound(units, capacity)
     alone = sum(piece.need.memory for piece in cut_all(units, capacity)[0])
     return assemble(program, target, units, packed, Found(alone, bound, by, objective, method))
@@ -134,6 +134,16 @@ def _box(box: Any, grid: tuple[int, ...]) -> Box | None:
             return None
         ends.append((start, stop))
     return tuple(ends)
+
+
+def _check_chips(packed: Packed, target: Target) -> None:
+    """Cores lie on the fewest chips that hold them, as the placer puts them: time and static power count no others."""
+    per_chip, chips = target.cores_per_chip.value, chips_of(packed.used, target)
+    last = max(packed.cores, default=0)
+    if per_chip is not None and last // per_chip >= chips:
+        raise _bad(
+            f"core {last} is on chip {last // per_chip}; {packed.used} cores take {chips}, chip 0 to {chips - 1}"
+        )
 
 
 def _check_cores(packed: Packed, capacity: Capacity) -> None:

@@ -9,7 +9,7 @@ from ndeploy.energy.result import GROUPS, EnergyReport
 from ndeploy.report import style
 from ndeploy.report.energy_page.numbers import NOTHING, full, interval, quantity, share
 from ndeploy.report.energy_page.tables import largest
-from ndeploy.report.energy_page.verdict import verdict
+from ndeploy.report.energy_page.verdict import all_in, verdict
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -48,12 +48,13 @@ def report(found: EnergyReport) -> list[RenderableType]:
 
 def headline(found: EnergyReport) -> dict[str, str]:
     """Sums with their bounds, time, cores and accuracy, as pairs."""
+    whole = all_in(found)
     said = {
         "a sample": f"mean of {found.samples}, {found.model_steps} model steps, {found.chip_steps} chip steps",
-        "dynamic energy": _total(found),
-        "static energy": full(found.static, "J") if found.static is not None else "not known",
-        "host energy": full(found.host, "J") if found.host is not None else "not known",
-        "all three": full(found.total, "J") if found.total is not None else "not known",
+        "energy, all in" if whole else "dynamic energy": _total(found),
+        "static energy": "in it already" if whole else _or_unknown(found.static),
+        "host energy": _or_unknown(found.host),
+        "all three": _or_unknown(found.total),
         "latency": full(found.latency, "s") if found.latency is not None else "not known",
     }
     if found.interval is not None and found.interval.nominal > 0:
@@ -64,6 +65,10 @@ def headline(found: EnergyReport) -> dict[str, str]:
     if found.accuracy is not None:
         said["accuracy"] = style.percent(found.accuracy)
     return said
+
+
+def _or_unknown(energy: Range | None) -> str:
+    return "not known" if energy is None else full(energy, "J")
 
 
 def _total(found: EnergyReport) -> str:

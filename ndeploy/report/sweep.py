@@ -152,7 +152,7 @@ def report(swept: Swept) -> list[RenderableType]:
     """The table, then why combinations were refused, then what to beware of."""
     names = varying(swept.rows)
     table = style.grid(
-        style.plain(f"{swept.model} on {swept.data}"),
+        style.plain(f"{swept.model} on {swept.data}, energy and latency of a sample"),
         *(HEADINGS[name] for name in names),
         f">{what(swept)}",
         ">cores",

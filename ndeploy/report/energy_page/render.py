@@ -21,7 +21,7 @@ from ndeploy.report.energy_page.hostile import printed
 from ndeploy.report.energy_page.numbers import full, interval, quantity
 from ndeploy.report.energy_page.scale import logarithmic
 from ndeploy.report.energy_page.tables import Column, Row, Table
-from ndeploy.report.energy_page.verdict import named, verdict
+from ndeploy.report.energy_page.verdict import all_in, named, verdict
 from ndeploy.report.style import percent
 
 if TYPE_CHECKING:
@@ -77,12 +77,12 @@ def page(report: EnergyReport, frontier_: Mapping[str, Any] | None = None, place
 
 def figures(report: EnergyReport) -> tuple[tuple[str, str, str], ...]:
     """Name, value and interval of each headline figure."""
-    energy = (
-        ("dynamic energy", report.energy) if report.bound is None else ("dynamic energy, priced part", report.bound)
-    )
+    whole = all_in(report)
+    kind = "energy, all in" if whole else "dynamic energy"
+    energy = (kind, report.energy) if report.bound is None else (f"{kind}, priced part", report.bound)
     found = [
         _figure(energy[0], energy[1] if report.energy is None else report.energy, "J"),
-        _figure("static energy", report.static, "J"),
+        ("static energy", "in it already", "") if whole else _figure("static energy", report.static, "J"),
         _figure("host energy", report.host, "J"),
         _figure("all three", report.total, "J"),
         _figure("latency", report.latency, "s"),
@@ -107,7 +107,11 @@ def _figure(name: str, found: Range | None, unit: str) -> tuple[str, str, str]:
 def overview(report: EnergyReport) -> Table | None:
     """Dynamic, static and host energy beside each other on one logarithmic axis; None where none is known."""
     named = (
-        ("dynamic, of the chip" if report.energy else "dynamic, priced part", report.energy or report.bound, "chip"),
+        (
+            f"{'all in' if all_in(report) else 'dynamic'}, {'of the chip' if report.energy else 'priced part'}",
+            report.energy or report.bound,
+            "chip",
+        ),
         ("static, power times time", report.static, "static"),
         ("host, messages in and out", report.host, "host"),
         ("all three", report.total, "sum"),

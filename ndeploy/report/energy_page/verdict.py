@@ -79,14 +79,24 @@ def cost(report: EnergyReport) -> str:
     """What is known of the energy, without a full stop."""
     what = f"A sample of {named(report)} on {report.target}"
     if report.energy is not None:
-        return f"{what} costs {full(report.energy, 'J')} of dynamic energy"
+        return f"{what} costs {full(report.energy, 'J')} of {spent(report)}"
     without = [term.name for term in report.terms if term.group == "chip" and term.energy is None and term.count]
     if report.bound is not None:
         missing = f"{', '.join(without)} not in it, for want of a price" if without else "not everything is priced"
-        return f"{what} costs at least {full(report.bound, 'J')} of dynamic energy ({missing})"
+        return f"{what} costs at least {full(report.bound, 'J')} of {spent(report)} ({missing})"
     if without and any(term.energy is not None for term in report.terms if term.group == "chip"):
         return f"{what} has no total: no price is known of {', '.join(without)}"
     return f"{what} has no energy: no prices are known"
+
+
+def all_in(report: EnergyReport) -> bool:
+    """Whether the prices hold a chip's whole energy, so that the sum is not its dynamic energy alone."""
+    return any(term.scope == "all-in" for term in report.terms if term.group == "chip")
+
+
+def spent(report: EnergyReport) -> str:
+    """What kind of energy `EnergyReport.energy` is."""
+    return "energy, static power included by all-in prices" if all_in(report) else "dynamic energy"
 
 
 def pays(report: EnergyReport) -> str:
@@ -95,8 +105,8 @@ def pays(report: EnergyReport) -> str:
     if not found:
         return ""
     what = "running event by event" if any(b.name.lower().startswith(GRADED) for b in report.baselines) else "spiking"
-    parts = [_against(c) for c in found]
     sides = {_side(c) for c in found}
+    parts = [_against(c) for c in found]
     if sides == {1}:
         answer = f"{what} pays"
     elif sides == {-1}:
