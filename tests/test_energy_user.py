@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -75,6 +76,15 @@ def test_all_in_prices_are_not_called_dynamic_energy(capsys: Capsys, deployed: t
     shown = page(whole, None, picture(whole))
     assert "energy, all in" in shown
     assert "in it already" in shown
+
+
+def test_an_event_in_another_price_has_no_status_of_its_own() -> None:
+    found = made()
+    terms = tuple(replace(t, status="", source=f"held by {t.covered}") if t.covered else t for t in found.terms)
+    assert any(t.covered for t in terms)
+    shown = page(replace(found, terms=terms), None, picture(found))
+    assert re.search(r'<span class="tag [^>]*>unverified</span>|<span class="tag [^>]*>quoted</span>', shown)
+    assert not re.search(r'<span class="tag [^>]*></span>', shown)
 
 
 def program_on_two_chips() -> tuple[Program, dict[str, Any], Any]:

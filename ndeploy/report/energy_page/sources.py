@@ -40,7 +40,9 @@ class Sources:
 
 
 def tag(status: str) -> Markup:
-    """A status word; its colour repeats what it says."""
+    """A status word; its colour repeats what it says. Nothing without a word, as of an event in another's price."""
+    if not status:
+        return Markup("")
     kind = status if status in STATUSES else "unverified"
     return Markup('<span class="tag {}" title="{}">{}</span>').format(kind, STATUS_MEANINGS[kind], status)
 
