@@ -63,9 +63,8 @@ def gone(pids: list[int], seconds: float = 5.0) -> bool:
     return not any(map(alive, pids))
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_lent_board_runs_says_how_it_is_and_ends(
-    small: tuple[Path, Path], capsys: Capsys, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
+    small: tuple[Path, Path], capsys: Capsys, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     artifact, data = small
     monkeypatch.setenv("NDEPLOY_BOARD_TOKEN", TOKEN)
@@ -86,11 +85,19 @@ def test_a_lent_board_runs_says_how_it_is_and_ends(
         assert "oracle" in verified.out
         workers = children(process.pid)
         assert workers
-        process.send_signal(number)
-        assert process.wait(10) == 128 + number
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(10) == 143
         assert gone([process.pid, *workers])
         found = call(capsys, "run", artifact, "--data", data, "--runner", "board")
         assert (found.code, found.error) == (3, "ND620")
+
+
+def test_ctrl_c_ends_the_server_and_its_worker() -> None:
+    with serving("--runner", "oracle") as (_, process):
+        workers = children(process.pid)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(10) == 130
+        assert gone([process.pid, *workers])
 
 
 def test_a_server_that_is_killed_leaves_no_worker() -> None:
@@ -133,7 +140,7 @@ def test_a_board_written_from_the_documentation(small: tuple[Path, Path], capsys
 def test_a_board_that_dies_is_exit_3(small: tuple[Path, Path], capsys: Capsys) -> None:
     artifact, data = small
     url = f"exec:{OWN} --inject die=1,seed=1"
-    asked = ("run", artifact, "--data", data, "--runner", "board", "--board", url, "--time-limit", 4)
+    asked = ("run", artifact, "--data", data, "--runner", "board", "--board", url, "--time-limit", 2.5)
     found = call(capsys, *asked)
     assert (found.code, found.error) == (3, "ND624"), found.err
 
@@ -148,7 +155,7 @@ def test_a_hanging_worker_is_replaced(
         process,
     ):
         first = children(process.pid)
-        asked = ("run", artifact, "--data", data, "--runner", "board", "--board", url, "--time-limit", 3.5)
+        asked = ("run", artifact, "--data", data, "--runner", "board", "--board", url, "--time-limit", 2.5)
         found = call(capsys, *asked)
         assert (found.code, found.error) == (3, "ND630"), found.err
         assert gone(first)
