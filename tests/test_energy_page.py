@@ -306,7 +306,7 @@ def test_the_verdict_compares_under_the_same_rules(spiking: float, quantised: fl
 def test_rules_that_disagree_are_said_to() -> None:
     assert verdict.pays(made()) == (
         "whether spiking pays depends on the rules: 8.5 times less than the quantised ANN by Horowitz 2014 and "
-        "1.3 times more than the quantised ANN by Lemaire 2022"
+        "1.3 times more than the quantised ANN by Lemaire 2022 (intervals overlap)"
     )
     graded = tuple(
         replace(b, name=b.name.replace("spiking network", "graded network, event by event")) for b in made().baselines

@@ -29,7 +29,6 @@ REST, IDLE = "neuron-rest", "neuron-update.idle"
 model steps. SANA-FE charges access to every neuron at every chip step; whether Loihi 2's can be passed over is not
 public. So: nothing at the low bound, an idle update at nominal and high."""
 REST_NOTE = "chip steps without an update of the program: low: neurons are passed over; nominal, high: an idle update"
-ESTIMATE = "estimate from exact counts and cited prices: dynamic energy of the chip"
 NOT_MODELLED = (
     "queues in the mesh, and the time the host takes to send and read: latency is a lower bound, and boards are often "
     "bound by input and output",
@@ -133,7 +132,7 @@ def estimate(
         program=program.name,
         model=prices.table.name,
         model_title=prices.table.title,
-        label=ESTIMATE if anything else f"counts only: no prices for {target.name}",
+        label=_label(terms) if anything else f"counts only: no prices for {target.name}",
         samples=samples,
         mode=program.mode,
         model_steps=program.steps,
@@ -168,17 +167,28 @@ def _sum(terms: Sequence[Term]) -> Range | None:
     return total
 
 
+def _label(terms: Sequence[Term]) -> str:
+    """What the number is, and how many of the prices behind it anybody has published for this chip."""
+    priced = [term for term in terms if term.status and term.count]
+    what = "all of the chip's energy" if any(t.scope == "all-in" for t in priced) else "dynamic energy of the chip"
+    unsure = sum(term.status == "unverified" for term in priced)
+    told = f"; {unsure} of the {len(priced)} prices used are unverified" if unsure else ""
+    return f"estimate from exact counts and cited prices: {what}{told}"
+
+
 def _static(prices: _Priced, placed: Placed, times: Timing | None) -> Term | None:
     """Static power of the chips in use, for as long as a sample occupies them."""
     if prices.covered(STATIC) and placed.chips:
-        return Term("static", "static", float(placed.chips), ZERO, covered=prices.covered(STATIC))
+        held = prices.covered(STATIC)
+        return Term("static", "static", float(placed.chips), ZERO, source=f"held by {held}", covered=held)
     power = prices.table.static_power
     if power is None or times is None or not placed.chips:
         return None
     span = times.interval
     joules = Range(power.low * span.low, power.nominal * span.nominal, power.high * span.high).times(placed.chips)
     each = Range(power.low, power.nominal, power.high)
-    note = f"{placed.chips} chip(s) for the interval between samples; {power.note}".rstrip("; ")
+    chips = f"{placed.chips} chip{'s' * (placed.chips > 1)}"
+    note = f"{chips} for the {span.nominal:.3g} s (nominal) between two samples; {power.note}".rstrip("; ")
     return Term("static", "static", float(placed.chips), joules, each, power.scope, power.source, power.status, note)
 
 

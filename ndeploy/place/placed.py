@@ -105,6 +105,7 @@ class Placed:
             "reason": self.reason,
             "chips": self.chips,
             "weight_memory_bytes": self.weight_memory_bytes,
+            "memory_on_cores_bytes": sum(core.memory_bytes for core in self.use),
             "state_memory_bytes": self.state_memory_bytes,
             "embedded_ops": [_plain(operation) for operation in self.embedded_ops],
             "host_ops": [_plain(operation) for operation in self.host_ops],

@@ -49,7 +49,7 @@ def _placed(made: Artifact) -> str:
         f"{style.many(placement['cores'], 'core')} (lower bound {placement['cores_lower_bound']}, set by "
         f"{placement['bound_by']}), {style.many(placement['chips'], 'chip')}, "
         f"{style.size_in_bytes(placement['weight_memory_bytes'])} of synaptic memory"
-        + (f". Above the bound: {style.plain(str(placement['reason']))}" if placement.get("reason") else "")
+        + (f"; {style.plain(str(placement['reason']))}" if placement.get("reason") else "")
     )
 
 

@@ -106,7 +106,10 @@ def pays(report: EnergyReport) -> str:
         return ""
     what = "running event by event" if any(b.name.lower().startswith(GRADED) for b in report.baselines) else "spiking"
     sides = {_side(c) for c in found}
-    parts = [_against(c) for c in found]
+    # where sides differ each rule has its own doubt; where they agree it is said once
+    parts = [
+        _against(c) + (" (intervals overlap)" if len(sides) > 1 and _side(c) and not c.apart else "") for c in found
+    ]
     if sides == {1}:
         answer = f"{what} pays"
     elif sides == {-1}:
