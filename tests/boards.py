@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import socket
 import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -12,6 +13,7 @@ import numpy as np
 
 from ndeploy.board.desk import Terms
 from ndeploy.board.device import Device
+from ndeploy.board.link import Tcp, address
 from ndeploy.board.runner import BoardRunner, Patience
 from ndeploy.board.server import Server
 from ndeploy.board.software import SoftwareBoard
@@ -39,6 +41,30 @@ def lent(device: Device | None = None, terms: Terms = TERMS) -> Iterator[Server]
         finally:
             server.close()
             thread.join()
+
+
+def where(server: Server) -> Tcp:
+    found = address(server.url)
+    assert isinstance(found, Tcp)
+    return found
+
+
+def raw(server: Server) -> socket.socket:
+    to = where(server)
+    return socket.create_connection((to.host, to.port), 2.0)
+
+
+def closed(connection: socket.socket, seconds: float) -> bool:
+    """Whether the server ends the connection in time, whatever it says before."""
+    connection.settimeout(seconds)
+    try:
+        while connection.recv(1 << 16):
+            pass
+    except TimeoutError:
+        return False
+    except OSError:
+        return True
+    return True
 
 
 def client(url: str, patience: Patience = PATIENCE, token: str = TOKEN) -> BoardRunner:
