@@ -6,17 +6,20 @@ import numpy as np
 import pytest
 import torch
 from compared_networks import compiled, data, float_engine, network
+from fixtures_path import fixture
 from networks import chain, lif, quantise
 
 from ndeploy import sim
-from ndeploy.data import Data
+from ndeploy.data import Data, load
 from ndeploy.decode import encode
+from ndeploy.divergence import exact
 from ndeploy.divergence.causes import NAMES, PROGRAM, REFERENCE, mending, only
 from ndeploy.divergence.engines import FloatEngine
 from ndeploy.divergence.signals import Distance, from_traces, kept
 from ndeploy.graph import reference
 from ndeploy.ir import network as net
 from ndeploy.ir.program import Program
+from ndeploy.pipeline import CompileOptions, compile_model
 
 
 def assert_both_ends(made: net.Network, program: Program, samples: Data) -> FloatEngine:
@@ -98,6 +101,28 @@ def test_a_readout_that_sums_what_arrives() -> None:
     wanted = reference.run(made, data(4).x, 24, dtype=torch.float64)
     assert found is not None
     np.testing.assert_allclose(found.output, np.cumsum(wanted.outputs["output"], axis=1), atol=1e-9)
+
+
+def test_a_network_that_thinks_in_ticks() -> None:
+    folder = fixture("ctm/parity")
+    made = compile_model(folder / "checkpoint.pt", CompileOptions(calibration=folder / "calibration.npz"))
+    samples = load(folder / "eval.npz", 2)
+    program = made.program
+    numbers, why = exact.beside(made.network, program, {"target": "loihi2"})
+    assert numbers is not None, why
+    engine = FloatEngine(program, numbers)
+    own = from_traces(program, sim.run(program, encode(program, samples.x, samples.x_scale), trace=True).traces)
+    mixed, real = engine.run(samples, PROGRAM), engine.run(samples, REFERENCE)
+    assert mixed is not None
+    assert real is not None
+    wanted = reference.run(made.network, samples.x, program.steps, dtype=torch.float64, trace=True)
+    for name, value in own.messages.items():
+        np.testing.assert_array_equal(value, mixed.messages[name], name)
+        if name in wanted.values:
+            expected = wanted.values[name].reshape(value.shape)
+            np.testing.assert_allclose(real.messages[name], expected, atol=1e-9, err_msg=name)
+    assert {"weights", "activation"} <= set(engine.differing(samples))
+    assert engine.beyond_rounding(samples) == {}
 
 
 def test_what_does_not_differ_changes_nothing() -> None:

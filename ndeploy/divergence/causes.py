@@ -21,7 +21,7 @@ _RECOMPILE = "compile both artifacts with the same "
 CAUSES: tuple[Cause, ...] = (
     Cause(
         "weights",
-        "rounding of weights",
+        "rounding of weights (of graded layers with the biases that make up for it)",
         "--bits N with a larger N, or --method bit-budget; --finetune DATA where the bits must stay",
         "one artifact's weights were changed: compile again from the same model, " + "--bits and --method",
     ),
@@ -69,7 +69,7 @@ CAUSES: tuple[Cause, ...] = (
     ),
     Cause(
         "activation",
-        "the width of messages: of inputs, and of graded messages inside",
+        "the width of messages, of inputs and of graded ones inside, and the integer arithmetic that makes graded ones",
         "--activation-bits N, or --set input_bits=N and --set input_scale=S for the input",
         _RECOMPILE + "--activation-bits and --set input_bits=...",
     ),

@@ -20,7 +20,7 @@ from ndeploy.errors import UsageError
 from ndeploy.ir.program import Program
 from ndeploy.verify import batch_size
 
-WORK = 2e9
+WORK = 1e9
 """Synaptic events (as `sim.plan.work` counts them) of the samples of an ablation, times the runs it takes: about a
 minute on two cores."""
 RUNS = 12

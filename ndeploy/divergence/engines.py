@@ -19,7 +19,7 @@ from ndeploy.divergence.hybrid import Hybrid
 from ndeploy.divergence.signals import FloatArray, Signals, from_traces
 from ndeploy.fixed import DECAY_ONE
 from ndeploy.ir.program import Program
-from ndeploy.neurons import CubaLi, CubaLif, Input
+from ndeploy.neurons import CubaLi, CubaLif, Input, Register, Sigma
 
 FAR = 2.0
 """Mantissas: a weight further from its real value was not rounded from it."""
@@ -109,6 +109,8 @@ class FloatEngine:
             if isinstance(neuron, CubaLif):
                 add("reset", p.name, not self._same_reset(p.name, neuron))
             add("activation", p.name, isinstance(neuron, CubaLi) and neuron.emit_bits > 0)
+        for name in self.exact.graded:
+            add("activation", name, not isinstance(self.program.population(name).neuron, Register | Sigma))
         messages, values = encode(self.program, data.x, data.x_scale), input_values(self.program, data)
         for p in self.program.populations:
             if isinstance(p.neuron, Input):
@@ -120,13 +122,13 @@ class FloatEngine:
 
     def beyond_rounding(self, data: Data) -> Mapping[str, frozenset[str]]:
         """See `Engine`. Of weights, single ones that are far from their real values: where many are, a method has
-        trained them or rounded them together."""
+        trained them or rounded them together, as it does those of graded layers."""
         differing = self.differing(data)
         found = {name: set(differing.get(name, ())) for name in ("compare", "reset", "delay", "saturation")}
         found |= {name: set() for name in ("weights", "bias", "decay", "threshold", "activation")}
         for q in self.program.projections:
             far = np.abs(self.exact.weights[q.name] - q.synapses.weight) > FAR
-            if 0 < int(far.sum()) <= max(1, far.size // 100):
+            if q.target not in self.exact.graded and 0 < int(far.sum()) <= max(1, far.size // 100):
                 found["weights"].add(q.target)
         messages, values = encode(self.program, data.x, data.x_scale), input_values(self.program, data)
         for p in self.program.populations:

@@ -16,9 +16,22 @@ import numpy.typing as npt
 from ndeploy.errors import NdeployError, UsageError
 from ndeploy.fixed import DECAY_ONE
 from ndeploy.graph.discrete import DiscreteNeuron
-from ndeploy.ir.lowered import Accumulate, Compare, Join, Lowered, Or, RealPopulation, RealProjection, Source
+from ndeploy.ir.lowered import (
+    GRADED,
+    Accumulate,
+    Compare,
+    DeltaCoded,
+    Held,
+    Join,
+    Lowered,
+    Or,
+    RealPopulation,
+    RealProjection,
+    Registered,
+    Source,
+)
 from ndeploy.ir.network import Network
-from ndeploy.ir.program import Population, Program, Projection
+from ndeploy.ir.program import Population, Product, Program, Projection
 from ndeploy.neurons import Compare as CompareNeuron
 from ndeploy.neurons import CubaLi, CubaLif, Input, Neuron, Relay
 from ndeploy.passes.along import by_row, columns
@@ -53,13 +66,26 @@ class ExactNeuron:
 
 
 @dataclass(frozen=True, eq=False)
+class ExactGraded:
+    """Of a population of graded messages. model: its real function; scale: real value of one unit of its message; by
+    port: unit, the real value of one unit of its input, and bias, in real values. All flat, (neurons,)."""
+
+    model: Any
+    scale: FloatArray
+    unit: Mapping[str, FloatArray]
+    bias: Mapping[str, FloatArray]
+
+
+@dataclass(frozen=True, eq=False)
 class Exact:
-    """neurons: by population, for those that round something; integer: neurons of networks that come as integers.
+    """neurons: by population, for those that round something; integer: neurons of networks that come as integers;
+    graded: of graded messages.
     weights: real mantissas by projection, in the layout of its weight; lags: model steps by synapse (one number, or in
     that layout)."""
 
     neurons: Mapping[str, ExactNeuron]
     integer: Mapping[str, Neuron]
+    graded: Mapping[str, ExactGraded]
     weights: Mapping[str, FloatArray]
     lags: Mapping[str, npt.NDArray[np.int64]]
 
@@ -87,8 +113,6 @@ def why_not(lowered: Lowered, program: Program) -> str:
     for p in program.populations:
         if p.name not in known:
             return f"population '{p.name}' is not in the float network"
-        if p.updates is not None and p.updates < program.steps:
-            return f"population '{p.name}' makes fewer updates than there are model steps"
         if not _matches(known[p.name], p):
             return f"a '{p.neuron.kind}' neuron ('{p.name}') has no exact counterpart here"
     real = {p.name: p for p in lowered.projections}
@@ -119,6 +143,8 @@ def _matches(real: RealPopulation, p: Population) -> bool:
         return isinstance(neuron, CompareNeuron)
     if isinstance(model, Join):
         return isinstance(neuron, Relay)
+    if isinstance(model, GRADED):
+        return not isinstance(neuron, Input)
     return isinstance(model, DiscreteNeuron) and isinstance(neuron, CubaLif | CubaLi | CompareNeuron)
 
 
@@ -129,16 +155,20 @@ def exact(lowered: Lowered, program: Program) -> Exact:
     """
     neurons: dict[str, ExactNeuron] = {}
     integer: dict[str, Neuron] = {}
+    graded: dict[str, ExactGraded] = {}
     for p in program.populations:
         real = lowered.population(p.name)
         if isinstance(real.model, Neuron):
             integer[p.name] = real.model
+        elif isinstance(real.model, GRADED):
+            graded[p.name] = _graded(lowered, real, p, program)
         elif isinstance(real.model, DiscreteNeuron | Accumulate | Compare):
-            neurons[p.name] = _neuron(real, p, _unit(program, p))
+            neurons[p.name] = _neuron(real, p, _unit(lowered, program, p))
     weights, lags = {}, {}
     for r in lowered.projections:
         q = next(x for x in program.projections if x.name == r.name)
-        weights[q.name] = _weights(r, q, program)
+        passes = r.unit and isinstance(lowered.population(r.target).model, GRADED)
+        weights[q.name] = np.asarray(r.synapses.weight) if passes else _weights(r, q, program)
         extra = np.zeros((), dtype=np.int64) if r.delays is None else np.asarray(r.delays, dtype=np.int64)
         if r.integer is not None and r.integer.delays is not None and r.delays is None:
             extra = np.asarray(r.integer.delays, dtype=np.int64)
@@ -151,16 +181,16 @@ def exact(lowered: Lowered, program: Program) -> Exact:
                     f"{what} '{name}': its scale in the artifact is no positive number",
                     help="compile the model again",
                 )
-    return Exact(neurons, integer, weights, lags)
+    return Exact(neurons, integer, graded, weights, lags)
 
 
 def message_unit(p: Population) -> FloatArray:
     """Real value of one unit of a message."""
     if isinstance(p.neuron, CubaLi):
         return np.asarray(float(np.asarray(p.scale).flat[0]) * 2.0**p.neuron.emit_shift)
-    if isinstance(p.neuron, Input | Relay):
-        return np.asarray(p.scale, dtype=np.float64)
-    return np.ones(())
+    if isinstance(p.neuron, CubaLif | CompareNeuron):
+        return np.ones(())
+    return np.asarray(p.scale, dtype=np.float64)
 
 
 def _weights(r: RealProjection, q: Projection, program: Program) -> FloatArray:
@@ -173,16 +203,47 @@ def _weights(r: RealProjection, q: Projection, program: Program) -> FloatArray:
         return np.asarray(r.synapses.weight * per_message / per_unit, dtype=np.float64)
 
 
-def _unit(program: Program, p: Population) -> FloatArray:
+def _unit(lowered: Lowered, program: Program, p: Population, port: str = "in") -> FloatArray:
     """Real value of one unit of the population's input, as its projections state it."""
-    for q in program.projections:
-        if q.target == p.name:
+    model = lowered.population(p.name).model
+    if isinstance(model, Registered | Held | DeltaCoded):
+        return message_unit(p)
+    passes = {r.name for r in lowered.projections if r.unit and isinstance(model, GRADED)}
+    into = [q for q in program.projections if (q.target, q.port) == (p.name, port)]
+    for q in into:
+        if q.name not in passes:
             return np.asarray(np.asarray(q.scale, dtype=np.float64) * 2.0**-q.exponent)
+    for q in into:
+        target, source, _ = q.synapses.to_coo()
+        own = program.population(q.source)
+        unit = np.ones(p.size)
+        unit[target] = np.broadcast_to(message_unit(own), own.shape).reshape(-1)[source]
+        return unit.reshape(p.shape)
     for product in program.products:
-        if product.target == p.name:
-            left, right = program.population(product.left), program.population(product.right)
-            return np.asarray(message_unit(left) * message_unit(right) * 2.0**product.exponent)
+        if (product.target, product.port) == (p.name, port):
+            scale = next(r.scale for r in lowered.products if r.name == product.name)
+            return np.asarray(_product_unit(product, program) * scale * 2.0**product.exponent).reshape(p.shape)
     return np.ones(())
+
+
+def _product_unit(product: Product, program: Program) -> FloatArray:
+    """Real value of one scalar product by element of the result; of messages whose units are tied along the sum."""
+    sides = []
+    for name, view in ((product.left, product.left_view), (product.right, product.right_view)):
+        p = program.population(name)
+        sides.append(np.broadcast_to(message_unit(p), p.shape).reshape(view))
+    ones = np.einsum(product.subscripts, np.ones(product.left_view), np.ones(product.right_view))
+    return np.asarray(np.einsum(product.subscripts, *sides) / ones)
+
+
+def _graded(lowered: Lowered, real: RealPopulation, p: Population, program: Program) -> ExactGraded:
+    def flat(value: npt.ArrayLike) -> FloatArray:
+        return np.array(np.broadcast_to(np.asarray(value, dtype=np.float64), p.shape)).reshape(-1)
+
+    biases = {"in": real.bias, **real.biases}
+    bias = {port: flat(0.0 if biases.get(port) is None else biases[port]) for port in p.neuron.ports}  # type: ignore[arg-type]
+    unit = {port: flat(_unit(lowered, program, p, port)) for port in p.neuron.ports}
+    return ExactGraded(real.model, flat(p.scale), unit, bias)
 
 
 def _neuron(real: RealPopulation, p: Population, unit: FloatArray) -> ExactNeuron:

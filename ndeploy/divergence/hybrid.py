@@ -38,6 +38,7 @@ class _Link:
     """Synapses of one lag. exponent: of the shift of their sum; floor: whether it drops bits."""
 
     source: str
+    port: str
     operation: Operation
     weight: Tensor
     lag: int
@@ -96,7 +97,9 @@ class Hybrid:
             for behind in np.unique(lags):
                 operation = self._operation(q, int(behind), lags, mix.mends("delay", q.target))
                 found[q.target].append(
-                    _Link(q.source, operation, torch.from_numpy(np.array(weight)), int(behind), q.exponent, floor)
+                    _Link(
+                        q.source, q.port, operation, torch.from_numpy(np.array(weight)), int(behind), q.exponent, floor
+                    )
                 )
         return found
 
@@ -151,10 +154,12 @@ class _Run:
         self.sent: dict[str, Tensor] = {}
         self.membranes: dict[str, Tensor] = {}
         self.neurons: dict[str, Stepped] = {}
+        self.updates = {p.name: min(self.steps, p.updates or self.steps) for p in self.program.populations}
         for p in self.program.populations:
             if isinstance(p.neuron, Input):
                 given = values[p.name] if mix.mends("activation", p.name) else messages[p.name]
-                flat = np.ascontiguousarray(given, dtype=np.float64).reshape(self.samples, self.steps, -1)
+                flat = np.array(given, dtype=np.float64).reshape(self.samples, self.steps, -1)
+                flat[:, self.updates[p.name] :] = 0.0
                 self.sent[p.name] = torch.from_numpy(flat)
             else:
                 self.neurons[p.name] = stepped(p, hybrid.exact, mix, self.samples)
@@ -173,7 +178,7 @@ class _Run:
                 continue
             if p.neuron.message.bits:
                 scale = np.broadcast_to(message_unit(p), p.shape).reshape(-1)
-                messages[p.name] = self.sent[p.name].numpy() * scale
+                messages[p.name] = self._latched(p.name).numpy() * scale
             if p.name in self.membranes:
                 scale = np.broadcast_to(np.asarray(p.scale, dtype=np.float64), p.shape).reshape(-1)
                 membranes[p.name] = self.membranes[p.name].numpy() * scale
@@ -187,10 +192,10 @@ class _Run:
         """A population that depends on others only: what arrives is known for all steps before it starts."""
         neuron = self.neurons[name]
         arriving = self._arriving(name, ())
-        sent = torch.empty((self.samples, self.steps, neuron.size), dtype=torch.float64)
+        sent = torch.zeros((self.samples, self.steps, neuron.size), dtype=torch.float64)
         held = torch.empty_like(sent) if neuron.has_membrane else None
-        for k in range(self.steps):
-            sent[:, k] = neuron.step(arriving[:, k])
+        for k in range(self.updates[name]):
+            sent[:, k] = neuron.step({port: value[:, k] for port, value in arriving.items()})
             if held is not None:
                 held[:, k] = neuron.v
         self._keep(name, sent, held)
@@ -206,39 +211,53 @@ class _Run:
         order = self._order(names)
         for k in range(self.steps):
             for name in order:
-                total = outside[name][:, k].clone()
+                if k >= self.updates[name]:
+                    continue
+                totals = {port: value[:, k].clone() for port, value in outside[name].items()}
                 for link in self.links[name]:
                     if link.source in sent and k >= link.lag:
-                        total += link(sent[link.source][:, k - link.lag])
+                        totals[link.port] += link(sent[link.source][:, k - link.lag])
                 for times in self.products[name]:
                     q = times.product
                     if (q.left in sent or q.right in sent) and k >= times.lag:
-                        left, right = (sent.get(n, self.sent.get(n)) for n in (q.left, q.right))
-                        assert left is not None
-                        assert right is not None
-                        total += times(left[:, k - times.lag], right[:, k - times.lag])
-                sent[name][:, k] = self.neurons[name].step(total)
+                        left, right = (self._operand(n, k - times.lag, sent) for n in (q.left, q.right))
+                        totals[q.port] += times(left, right)
+                sent[name][:, k] = self.neurons[name].step(totals)
                 if name in held:
                     held[name][:, k] = self.neurons[name].v
         for name in names:
             self._keep(name, sent[name], held.get(name))
+
+    def _operand(self, name: str, k: int, sent: Mapping[str, Tensor]) -> Tensor:
+        """What a product takes of model step k: of a population that stands still its last message."""
+        source = sent[name] if name in sent else self.sent[name]
+        return source[:, min(k, self.updates[name] - 1)]
 
     def _keep(self, name: str, sent: Tensor, held: Tensor | None) -> None:
         self.sent[name] = sent
         if held is not None:
             self.membranes[name] = held
 
-    def _arriving(self, name: str, without: Sequence[str]) -> Tensor:
-        """What comes from populations other than `without`, (samples, steps, neurons)."""
-        total = torch.zeros((self.samples, self.steps, self.neurons[name].size), dtype=torch.float64)
+    def _latched(self, name: str) -> Tensor:
+        """The messages, of a population that stands still its last one at every later step."""
+        value, updates = self.sent[name], self.updates[name]
+        return value if updates >= self.steps else value[:, torch.arange(self.steps).clamp(max=updates - 1)]
+
+    def _arriving(self, name: str, without: Sequence[str]) -> dict[str, Tensor]:
+        """What comes from populations other than `without`, by port, (samples, steps, neurons)."""
+        neuron = self.neurons[name]
+        totals = {
+            port: torch.zeros((self.samples, self.steps, neuron.size), dtype=torch.float64) for port in neuron.ports
+        }
         for link in self.links[name]:
             if link.source not in without:
-                self._add(total, link(self.sent[link.source].flatten(0, 1)), link.lag)
+                self._add(totals[link.port], link(self.sent[link.source].flatten(0, 1)), link.lag)
         for times in self.products[name]:
             q = times.product
             if q.left not in without and q.right not in without:
-                self._add(total, times(self.sent[q.left].flatten(0, 1), self.sent[q.right].flatten(0, 1)), times.lag)
-        return total
+                value = times(self._latched(q.left).flatten(0, 1), self._latched(q.right).flatten(0, 1))
+                self._add(totals[q.port], value, times.lag)
+        return totals
 
     def _add(self, total: Tensor, value: Tensor, behind: int) -> None:
         if behind < self.steps:

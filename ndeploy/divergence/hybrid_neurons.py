@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -27,16 +28,21 @@ class Stepped(ABC):
 
     def __init__(self, population: Population) -> None:
         self.size = population.size
+        self.ports = population.neuron.ports
         self.v = torch.zeros(())
 
     @abstractmethod
-    def step(self, a: Tensor) -> Tensor:
-        """One update: input (samples, neurons), message out."""
+    def step(self, inputs: Mapping[str, Tensor]) -> Tensor:
+        """One update: input by port, (samples, neurons), message out."""
 
 
 def stepped(population: Population, exact: Exact, mix: Mix, samples: int) -> Stepped:
     """The population's neurons, cleared, with what the mix mends mended."""
     name, neuron = population.name, population.neuron
+    if name in exact.graded:
+        from ndeploy.divergence.hybrid_graded import graded
+
+        return graded(population, exact.graded[name], mix, samples)
     if name in exact.integer:
         return _Integer(population, mixed_neuron(neuron, exact.integer[name], mix, name), samples)
     if isinstance(neuron, Relay):
@@ -123,7 +129,8 @@ class _Leaky(Stepped):
     def _kept(self, x: Tensor, factor: Tensor) -> Tensor:
         return torch.trunc(x * factor / DECAY_ONE) if self.rounds else x * factor
 
-    def step(self, a: Tensor) -> Tensor:
+    def step(self, inputs: Mapping[str, Tensor]) -> Tensor:
+        a = inputs["in"]
         u = self._kept(self.u, self.keep_u) + (a + self.input_bias) * self.scale
         if self.narrow:
             u = torch.where(u > STATE_MAX + 1, u - 2.0**24, u)
@@ -170,7 +177,8 @@ class _Compared(Stepped):
         if exact is not None and mix.mends("bias", population.name):
             self.bias = _tensor(exact.input_bias)
 
-    def step(self, a: Tensor) -> Tensor:
+    def step(self, inputs: Mapping[str, Tensor]) -> Tensor:
+        a = inputs["in"]
         value = a + self.bias
         return (value > self.level if self.test is None else self.test(value)).to(a.dtype)
 
@@ -182,7 +190,8 @@ class _Passing(Stepped):
         super().__init__(population)
         self.vth = vth
 
-    def step(self, a: Tensor) -> Tensor:
+    def step(self, inputs: Mapping[str, Tensor]) -> Tensor:
+        a = inputs["in"]
         return torch.where(a.abs() > self.vth, a, 0.0)
 
 
@@ -198,9 +207,9 @@ class _Integer(Stepped):
         }
         self.has_membrane = "v" in neuron.state
 
-    def step(self, a: Tensor) -> Tensor:
-        whole = np.rint(a.numpy()).astype(np.int64).reshape(-1, *self.shape)
-        self.state, message = self.neuron.step(self.state, dict.fromkeys(self.neuron.ports, whole))
+    def step(self, inputs: Mapping[str, Tensor]) -> Tensor:
+        whole = {port: np.rint(a.numpy()).astype(np.int64).reshape(-1, *self.shape) for port, a in inputs.items()}
+        self.state, message = self.neuron.step(self.state, whole)
         if self.has_membrane:
-            self.v = torch.from_numpy(self.state["v"].reshape(len(whole), -1).astype(np.float64))
-        return torch.from_numpy(message.reshape(len(whole), -1).astype(np.float64))
+            self.v = torch.from_numpy(self.state["v"].reshape(len(message), -1).astype(np.float64))
+        return torch.from_numpy(message.reshape(len(message), -1).astype(np.float64))

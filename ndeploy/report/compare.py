@@ -157,7 +157,7 @@ def _causes(ablation: Ablation) -> Table:
 
 def distance(effect: Effect | None) -> str:
     """0 to 1."""
-    return "-" if effect is None else f"{effect.distance:.4f}"
+    return "-" if effect is None else f"{effect.distance:.3g}"
 
 
 def alike(effect: Effect | None) -> str:
