@@ -24,6 +24,7 @@ from ndeploy.neurons import Input
 from ndeploy.search.score import unit
 from ndeploy.sim.schedule import schedule
 from ndeploy.synapses import Conv, Dense
+from ndeploy.torch_threads import one_thread
 from ndeploy.train.synaptic import BlockOperation, ConvOperation, DenseOperation, ListedOperation, Operation
 
 Array = npt.NDArray[Any]
@@ -83,7 +84,8 @@ class Hybrid:
     def run(self, messages: Mapping[str, Array], values: Mapping[str, FloatArray], mix: Mix) -> Signals:
         """What samples show. messages: integers by input, (samples, model steps, *shape); values: the same before
         rounding and clipping. Raises ImpossibleMixError."""
-        with torch.inference_mode():
+        # many small operations: threads would mostly wait for one another, and sums keep one order
+        with one_thread(), torch.inference_mode():
             return _Run(self, messages, values, mix).signals()
 
     def links(self, mix: Mix) -> dict[str, list[_Link]]:
