@@ -157,7 +157,8 @@ def _integer_neuron(f: Fields) -> ir.Node:
         key = f"neuron.{field.name}"
         if key in f:
             values[field.name] = f.integers(key)
-            if values[field.name].shape and values[field.name].shape != shape:
+            own = values[field.name].shape  # by channel where convolutions share it: it broadcasts to the shape
+            if own and not (len(own) == len(shape) and all(n in (1, m) for n, m in zip(own, shape, strict=True))):
                 raise f.bad(key, f"has shape {values[field.name].shape}, the neuron {shape}")
         elif field.name in plain:
             # a word where the model has a word, a number (or truth value) everywhere else
