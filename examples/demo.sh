@@ -28,7 +28,7 @@ top 12 ndeploy run "$parity" --data ctm/parity-eval.npz --stop-certainty 0.9
 printf '\nIs what the simulator computes what Lava computes? And how far is it from the float network, tick by tick?\n'
 say ndeploy verify "$parity" --data ctm/parity-eval.npz --against lava --limit 2
 say ndeploy verify "$parity" --data ctm/parity-eval.npz --against float
-say ndeploy energy "$parity" --data ctm/parity-eval.npz
+top 40 ndeploy energy "$parity" --data ctm/parity-eval.npz
 printf '\nDigits, seen by a Continuous Thought Machine: sure after half of its ticks.\n'
 say ndeploy compile ctm/digits.pt --target loihi2 --calibration ctm/digits-calibration.npz --output "$out/digits.ndp"
 top 12 ndeploy run "$out/digits.ndp" --data ctm/digits-eval.npz --stop-certainty 0.9

@@ -41,7 +41,7 @@ def test_missing_files(capsys: Capsys, small: tuple[Path, Path], tmp_path: Path)
 
 def test_coded_errors_in_json_mode_stay_on_stderr(capsys: Capsys, small: tuple[Path, Path]) -> None:
     model, data = small
-    done = call(capsys, "run", model, "--data", data, "--runner", "board", "--json")
+    done = call(capsys, "run", model, "--data", data, "--runner", "nothing", "--json")
     assert (done.code, done.error, done.out) == (2, "ND601", "")
 
 
