@@ -407,8 +407,8 @@ CODES: dict[str, Code] = {
     ),
     "ND651": Code(
         "scale of an artifact is no number",
-        "A population's or projection's scale, which says what one unit is worth in real values, is zero or not finite: "
-        "the program cannot be set beside the float network.",
+        "A population's or projection's scale, which says what one unit is worth in real values, is zero or not "
+        "finite: the program cannot be set beside the float network.",
     ),
     "ND652": Code(
         "trace of another program",

@@ -305,5 +305,15 @@ def toolchain() -> dict[str, str]:
             continue
     import torch
 
-    found["cpu"] = f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}"
+    found["cpu"] = f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()} {_instructions()}"
     return found
+
+
+def _instructions() -> str:
+    """A digest of the processor's instruction sets: libraries choose kernels by them, and kernels round differently."""
+    try:
+        text = Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return platform.processor()
+    flags = next((line for line in text.splitlines() if line.startswith(("flags", "Features"))), "")
+    return hashlib.sha256(" ".join(sorted(flags.split())).encode()).hexdigest()[:12]
