@@ -47,8 +47,8 @@ def parameters() -> list[Any]:
 
 @pytest.mark.parametrize("case", parameters())
 def test_case(case: Case) -> None:
-    """All checks of a case. Times are told, never asserted: machines are noisy. Nor are bits beside a baseline of another
-    toolchain or processor."""
+    """All checks of a case. Times are told and not asserted, for machines are noisy; nor are bits beside a baseline of
+    another toolchain or processor."""
     found = suite()
     assert found is not None
     runner = os.environ.get("NDEPLOY_RUNNER") or case.runner
