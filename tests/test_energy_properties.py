@@ -32,7 +32,7 @@ from ndeploy.place.record import record, restore
 from ndeploy.plugins import targets
 from ndeploy.realise import index_sizes
 from ndeploy.synapses import Dense
-from ndeploy.target import PriceTable, Target
+from ndeploy.target import Limit, PriceTable, Target
 
 BOUNDS = ("low", "nominal", "high")
 
@@ -318,13 +318,18 @@ def test_sequences_of_other_lengths_have_their_own_operations() -> None:
 
 
 def test_every_chip_in_use_draws_static_power() -> None:
-    """Two cores on two chips, as a placement from elsewhere may have them."""
-    target = targets()["loihi1"]
-    kept = record(place(PROGRAM, target, "layers"))
+    """Two cores on one chip, and on two chips of one core each, as an artifact keeps them."""
+    whole = targets()["loihi1"]
+    assert whole.mesh is not None
+
+    def one(unit: str) -> Limit:
+        return Limit(1, unit, "test", "code")
+
+    mesh = replace(whole.mesh, width=one("routers"), height=one("routers"), cores_per_router=one("cores"))
     reports = []
-    for far in (1, 128):
-        slices = [[unit, far * core, box] for unit, core, box in kept["slices"]]
-        reports.append(estimate(PROGRAM, restore(PROGRAM, target, {**kept, "slices": slices}), target, activity()))
+    for target in (whole, replace(whole, cores_per_chip=one("cores"), mesh=mesh)):
+        kept = record(place(PROGRAM, target, "layers"))
+        reports.append(estimate(PROGRAM, restore(PROGRAM, target, kept), target, activity()))
     near, apart = (next(term for term in report.terms if term.group == "static") for report in reports)
     assert (near.count, apart.count) == (1.0, 2.0)
     assert sum(term.count for term in reports[1].terms if term.name == "chip-link") > 0
