@@ -1,7 +1,7 @@
 """Counts and energy beside SANA-FE's model of Loihi: the same dense network, spikes and placement, core by core.
 
-    python -m venv /tmp/sanafe-venv && /tmp/sanafe-venv/bin/pip install sanafe==2.2.9 numpy
-    python benchmarks/peers_sanafe.py [--python /tmp/sanafe-venv/bin/python] [--record]
+    python -m venv build/sanafe && build/sanafe/bin/pip install sanafe==2.2.9 numpy
+    python benchmarks/peers_sanafe.py [--python build/sanafe/bin/python] [--record]
 
 SANA-FE is GPL: it runs in its own interpreter, in a process of its own, and nothing of ndeploy imports it. ndeploy runs
 the network on its simulator, places it on loihi1, tallies events and prices them with the table `sanafe`; the other
@@ -228,7 +228,7 @@ def _remembered(program: Any, run: Any) -> int:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--python", default="/tmp/sanafe-venv/bin/python")
+    parser.add_argument("--python", default="build/sanafe/bin/python")
     parser.add_argument("--record", action="store_true", help=f"write {GOLDENS.name}")
     parser.add_argument("--worker", nargs=2, type=Path)
     asked = parser.parse_args()

@@ -9,7 +9,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
-from energy_reports import report
+from compared_reports import report
 from test_routes import board, flows
 
 from ndeploy.energy.ranges import Range

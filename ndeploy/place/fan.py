@@ -37,7 +37,7 @@ def fan(link: Link, box: Box, onto: IntArray | None = None) -> IntArray:
         counts = reduce(np.multiply.outer, link.counts(box))
         return np.transpose(np.asarray(counts), link.source_axes).reshape(-1).astype(np.int64)
     if isinstance(link, Listed):
-        return np.bincount(link._sources(box), minlength=link.sources).astype(np.int64)
+        return np.bincount(link.reaching(box), minlength=link.sources).astype(np.int64)
     if isinstance(link, Exclusive):
         held = np.zeros(int(np.prod(link.grid)), dtype=np.int64)
         held[neurons(box, link.grid)] = 1

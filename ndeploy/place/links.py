@@ -203,7 +203,8 @@ class Listed(Link):
     target: IntArray
     source_index: IntArray
 
-    def _sources(self, box: Box) -> IntArray:
+    def reaching(self, box: Box) -> IntArray:
+        """The source neuron of every synapse into the box."""
         index = neurons(box, self.grid)
         if index.size == index[-1] - index[0] + 1:  # a run of neurons is a run of the list
             start, stop = np.searchsorted(self.target, [index[0], index[-1] + 1])
@@ -213,16 +214,16 @@ class Listed(Link):
         return self.source_index[inside[self.target]]
 
     def synapses(self, box: Box) -> int:
-        return int(self._sources(box).size)
+        return int(self.reaching(box).size)
 
     def axon_sizes(self, box: Box) -> tuple[IntArray, IntArray]:
-        repeated = np.bincount(np.bincount(self._sources(box), minlength=self.sources))  # [n]: axons of n synapses
+        repeated = np.bincount(np.bincount(self.reaching(box), minlength=self.sources))  # [n]: axons of n synapses
         n = np.flatnonzero(repeated)
         return n, repeated[n]
 
     def reach(self, box: Box) -> BoolArray:
         flags = np.zeros(self.sources, dtype=np.bool_)
-        flags[self._sources(box)] = True
+        flags[self.reaching(box)] = True
         return flags
 
 

@@ -174,7 +174,7 @@ def check_energy(
             rows.append((number, joules_of(fewer, fewer.program, _run(fewer.program, data))))
     said = "; ".join(f"{_steps(n)} {shown(j, 'joules')}" for n, j in sorted(rows))
     enough = max((n for n, j in rows if j <= budget.energy_joules), default=None)
-    remedy = "lower firing rates or a smaller network take less: the widths of weights do not change the energy"
+    remedy = "lower firing rates or a smaller network take less: the widths of weights hardly change the energy"
     if enough is not None:
         remedy = f"--steps {enough} keeps to the budget; --steps auto finds the best number of steps that does"
     elif len(rows) == 1:
