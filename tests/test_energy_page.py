@@ -1,4 +1,7 @@
-"""The energy page: everything of a report is on it, it loads and runs nothing, and no name gets out of its place."""
+"""The energy page: everything of a report is on it, it loads and runs nothing, and no name gets out of its place.
+
+Longer than 400 lines: one page, whose every part is checked by the same parser and made reports.
+"""
 
 from __future__ import annotations
 
