@@ -1,6 +1,6 @@
 """Price tables: published models of what an event costs, by name, and a user's own in the same format.
 
-A table is a TOML file (docs/energy.md describes it). The shipped ones lie in ndeploy/energy/price-tables/. A file may come
+A table is a TOML file (docs/energy.md describes it). Shipped ones lie in ndeploy/energy/price-tables/. A file may come
 from a stranger: it is bounded in size, parsed by a parser that evaluates nothing, and every key, unit and value is
 checked before use.
 """
