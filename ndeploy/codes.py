@@ -438,6 +438,11 @@ CODES: dict[str, Code] = {
         "--inject takes bits=N (bits of stored weights that flip) or stuck=N (leaky integrate-and-fire neurons that "
         "are silent or fire at every step), with ,seed=S for other draws. A network may have fewer places than faults.",
     ),
+    "ND665": Code(
+        "board computes something else",
+        "A program of 23 neurons whose every message and state is known runs on a board whose case failed, and after a "
+        "quarantine. What the board answered is not that.",
+    ),
     "ND690": Code("time limit", "The time given with --time-limit passed before every sample had run."),
     "ND691": Code(
         "incomplete trace", "A runner did not answer with every population and state variable of the program."

@@ -103,7 +103,7 @@ class Processes(Pool):
     def _start(self) -> None:
         context = multiprocessing.get_context("spawn")
         try:
-            with _for_workers():
+            with for_workers():
                 for number in range(1, self.width + 1):
                     here, there = context.Pipe()
                     process = context.Process(target=_serve, args=(there,), name=f"worker {number}", daemon=True)
@@ -124,7 +124,7 @@ class Processes(Pool):
 
 
 @contextmanager
-def _for_workers() -> Iterator[None]:
+def for_workers() -> Iterator[None]:
     """What processes started meanwhile inherit: one thread for every library, and no Ctrl-C, which is for the parent,
     who ends them."""
     resource_tracker.ensure_running()  # started with the first process, it would let signals through again
@@ -146,7 +146,7 @@ def _for_workers() -> Iterator[None]:
 def _serve(connection: Connection) -> None:
     """A worker's life: the context, then tasks until the other end closes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    threading.Thread(target=end_with_parent, daemon=True).start()
     try:
         try:
             context = pickle.loads(connection.recv_bytes())
@@ -166,7 +166,8 @@ def _serve(connection: Connection) -> None:
         return  # the parent closed its end
 
 
-def _end_with_parent() -> None:
+def end_with_parent() -> None:
+    """End this process when its parent ends: the work of a thread."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()

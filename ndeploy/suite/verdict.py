@@ -29,9 +29,19 @@ class Check:
 
 
 @dataclass(frozen=True)
+class Quarantined:
+    """A board that got no more cases. fault: why; returned: it was taken back in before the suite ended."""
+
+    board: str
+    fault: str
+    returned: bool = False
+
+
+@dataclass(frozen=True)
 class CaseResult:
     """blame: one of `BLAMES`, "" where nothing failed; numbers: as measured; code: of the error; same_toolchain: as the
-    baseline's."""
+    baseline's. board: where the result comes from, "" for a runner that is no board; moves: from which boards the case
+    was moved, and why."""
 
     name: str
     outcome: str
@@ -43,6 +53,8 @@ class CaseResult:
     code: str = ""
     exit_code: int = 0
     same_toolchain: bool = True
+    board: str = ""
+    moves: tuple[str, ...] = ()
 
     @property
     def failed(self) -> tuple[Check, ...]:
@@ -53,7 +65,7 @@ class CaseResult:
 @dataclass(frozen=True)
 class SuiteResult:
     """suite: the file's name; commit: of the suite's repository, "" where there is none; when: ISO 8601, UTC; seconds:
-    of the clock. updated: cases that --update-baseline has written."""
+    of the clock. updated: cases that --update-baseline has written. quarantined: boards by the time of their fault."""
 
     suite: str
     results: tuple[CaseResult, ...]
@@ -63,6 +75,7 @@ class SuiteResult:
     seconds: float
     baseline: str = ""
     updated: tuple[str, ...] = ()
+    quarantined: tuple[Quarantined, ...] = ()
 
     @property
     def passed(self) -> bool:
@@ -92,6 +105,7 @@ class SuiteResult:
             "seconds": self.seconds,
             "baseline": self.baseline,
             "updated": list(self.updated),
+            "quarantined": [asdict(board) for board in self.quarantined],
             "toolchain": dict(self.toolchain),
             "cases": [_plain(result) for result in self.results],
         }
@@ -102,6 +116,7 @@ def _plain(result: CaseResult) -> dict[str, Any]:
     del found["exit_code"]
     found["checks"] = [asdict(check) for check in result.checks]
     found["remarks"] = list(result.remarks)
+    found["moves"] = list(result.moves)
     if result.curve is not None:
         found["curve"]["points"] = [
             {"faults": n, "accuracies": list(accuracies)} for n, accuracies in result.curve.points
