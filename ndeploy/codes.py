@@ -400,6 +400,24 @@ CODES: dict[str, Code] = {
         "too large for the board",
         "The board's server takes artifacts and samples up to a limit of its own, and one of them is larger.",
     ),
+    "ND634": Code(
+        "the modelled meter cannot follow",
+        "The energy meter of a board in software is a model: it needs a runner that tells its activity, and a target "
+        "with prices (`ndeploy board serve --meter`).",
+    ),
+    "ND635": Code(
+        "no energy meter",
+        "`ndeploy energy --runner board` holds a board's meter beside the estimate, and this board has none.",
+    ),
+    "ND636": Code(
+        "outside the estimate",
+        "The energy that a board's meter shows lies outside the bounds of the estimate for the same samples.",
+    ),
+    "ND637": Code(
+        "other messages than estimated",
+        "The board sent other numbers of messages than the simulator that the estimate is of: its energy is that of "
+        "other work.",
+    ),
     "ND650": Code(
         "nothing to compare",
         "The two sides of `ndeploy compare` have no layer of one name and shape, or other model steps: no value of one "
@@ -413,6 +431,17 @@ CODES: dict[str, Code] = {
     "ND652": Code(
         "trace of another program",
         "A recorded run lacks a population or state variable of the program, has another shape, or fewer samples.",
+    ),
+    "ND653": Code(
+        "cannot be compiled again",
+        "`ndeploy compare --against compile` compiles the network that the artifact keeps with the options it records. "
+        "It cannot where the network or the calibration data are missing, where weights were trained, and where widths "
+        "were searched for.",
+    ),
+    "ND654": Code(
+        "not the artifact's calibration data",
+        "The file given as --calibration has another digest than the one the artifact was compiled with: a compile with "
+        "it says nothing about the artifact.",
     ),
     "ND660": Code(
         "suite not usable",
@@ -442,6 +471,45 @@ CODES: dict[str, Code] = {
         "board computes something else",
         "A program of 23 neurons whose every message and state is known runs on a board whose case failed, and after a "
         "quarantine. What the board answered is not that.",
+    ),
+    "ND666": Code(
+        "no board is left",
+        "Every board of the rack is in quarantine or given up, and none of them came back: cases that were not "
+        "measured are errors of the boards.",
+    ),
+    "ND667": Code(
+        "worker of a suite died",
+        "The process that measured a case was killed, ran out of memory or crashed. The case is tried once more in a "
+        "new process; this is what is said when that one ends too.",
+    ),
+    "ND668": Code(
+        "folder for locks",
+        "Who uses a board that is a command holds a lock on a file, in a folder of the user's own, mode 0700, in "
+        "/var/tmp. The folder cannot be made, or is another user's.",
+    ),
+    "ND669": Code(
+        "too many boards",
+        "`ndeploy test` takes several boards, each named once; every other command takes one.",
+    ),
+    "ND670": Code(
+        "no worker of that kind on the cluster",
+        'Cases on boards need a dask worker with a board (`--resources "board=1"`, and the board\'s address in its '
+        "NDEPLOY_BOARD); other cases need a thread of a worker that is not a board's. docs/clusters.md",
+    ),
+    "ND671": Code(
+        "another ndeploy on the cluster",
+        "The workers that measure for a suite have no ndeploy, another version, or other files of the same version: "
+        "they would test another toolchain. The same has to be installed on all machines.",
+    ),
+    "ND672": Code(
+        "worker does not see the suite's files",
+        "Workers of a cluster read models and data themselves, at the path that the client reads. A worker found no "
+        "file there, or one with other contents.",
+    ),
+    "ND673": Code(
+        "worker without a board of its own",
+        "A dask worker that was started with the resource board has to have exactly one board, board=1, whose address "
+        "is in its NDEPLOY_BOARD and in that of no other worker.",
     ),
     "ND690": Code("time limit", "The time given with --time-limit passed before every sample had run."),
     "ND691": Code(

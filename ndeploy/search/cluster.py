@@ -37,7 +37,7 @@ class Cluster(Pool):
         super().__init__(None)
         self._address = address
         self._payload = sent(context)
-        self._client = _connect(address)
+        self._client = connect(address)
         try:
             self._check()
             # one object, not its parts, to every worker that there is
@@ -47,7 +47,7 @@ class Cluster(Pool):
             raise
         except Exception as error:
             self.close()
-            raise self._lost(_first_line(error)) from error
+            raise self._lost(first_line(error)) from error
 
     def close(self) -> None:
         """Leave the cluster; what it still has to do for this client is cancelled."""
@@ -69,7 +69,7 @@ class Cluster(Pool):
         except Exception as error:
             raise RunnerError(
                 "ND613",
-                f"the workers of {self._address} cannot run ndeploy: {_first_line(error)}",
+                f"the workers of {self._address} cannot run ndeploy: {first_line(error)}",
                 help=f"install ndeploy {ndeploy.__version__} where the workers run, and restart them",
             ) from error
         self.width = len(found)
@@ -119,7 +119,7 @@ class Cluster(Pool):
             # from workers that the user named; dask itself speaks pickle with them
             outcome: Outcome = pickle.loads(future.result(timeout=PATIENCE))
         except (Exception, asyncio.CancelledError) as error:
-            at = f"at {task!r:.120}: {_first_line(error)}"
+            at = f"at {task!r:.120}: {first_line(error)}"
             gone = "its scheduler or all of its workers are gone, " if future.status == "cancelled" else ""
             raise self._lost(gone + at) from error
         return outcome
@@ -132,7 +132,8 @@ class Cluster(Pool):
         )
 
 
-def _first_line(error: BaseException) -> str:
+def first_line(error: BaseException) -> str:
+    """What an error says, in one line."""
     return f"{type(error).__name__}: {error}".partition("\n")[0].removesuffix(": ")
 
 
@@ -179,7 +180,7 @@ def _run(packed_context: _Packed, data: bytes) -> bytes:
             return packed(measure(function, context, task, worker.state.nthreads))
 
 
-def _connect(address: str) -> Any:
+def connect(address: str) -> Any:
     """A client. Raises UsageError ND611 without dask, UnreachableError ND612 where no scheduler answers."""
     try:
         distributed: Any = importlib.import_module("distributed")
@@ -198,7 +199,7 @@ def _connect(address: str) -> Any:
     except Exception as error:  # whatever listens there may answer anything
         raise UnreachableError(
             "ND612",
-            f"no dask scheduler answers at {address}: {_first_line(error)}",
+            f"no dask scheduler answers at {address}: {first_line(error)}",
             help="check the address, that `dask scheduler` runs there, and for tls:// dask's settings of certificates",
         ) from error
 

@@ -1,0 +1,260 @@
+"""Suites on a dask cluster of real processes: the same results as here, boards lent once, and nothing left behind."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import Future
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from boards import TOKEN, lent
+from dask_clusters import TERMS, GatedBoard, eventually, measurers, worker
+from small_artifact import PROGRAM
+from suite_cases import neuron, save, suite
+from test_search_workers import dask_cluster
+
+from ndeploy.board.server import Server
+from ndeploy.errors import NdeployError, RunnerError, UnreachableError, UsageError
+from ndeploy.runners import RunnerOptions
+from ndeploy.suite import dask_lanes, dask_worker, kept
+from ndeploy.suite.bench import Bench
+from ndeploy.suite.case import Case
+from ndeploy.suite.lanes import Lane, WorkerDiedError, close_all
+from ndeploy.suite.measure import Context, measure
+from ndeploy.suite.measured import Failure, Measured
+from ndeploy.suite.toml_file import load
+
+SECONDS = 60.0
+
+
+@dataclass(frozen=True, eq=False)
+class Cluster:
+    """Two boards with a worker each, and a worker without one that has two threads."""
+
+    address: str
+    devices: tuple[GatedBoard, GatedBoard]
+    servers: tuple[Server, Server]
+
+    def held(self, board: int) -> bool:
+        """Whether somebody has the board."""
+        return self.servers[board].leases.snapshot()[0] is not None
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Cluster]:
+    with ExitStack() as stack:
+        address = stack.enter_context(dask_cluster(0))
+        devices = GatedBoard(), GatedBoard()
+        servers = tuple(stack.enter_context(lent(device, TERMS)) for device in devices)
+        stack.enter_context(worker(address, "plain", "--no-nanny", threads=2))
+        for name, server in zip(("left", "right"), servers, strict=True):
+            stack.enter_context(worker(address, name, board=server.url))
+        import distributed
+
+        with distributed.Client(address, set_as_default=False) as client:
+            client.wait_for_workers(3, timeout=SECONDS)
+        yield Cluster(address, devices, (servers[0], servers[1]))
+
+
+@pytest.fixture
+def lanes(cluster: Cluster) -> Iterator[list[Lane]]:
+    found = list(dask_lanes.lanes(cluster.address, Context(timed=False)))
+    yield found
+    close_all(found)
+    assert not measurers()
+
+
+@pytest.fixture(scope="module")
+def case(tmp_path_factory: pytest.TempPathFactory) -> Case:
+    return load(suite(tmp_path_factory.mktemp("suite"))).cases[0]
+
+
+def board(case: Case) -> Case:
+    return replace(case, name="on a board", runner="board")
+
+
+def plain(found: Measured | Failure) -> dict[str, Any]:
+    assert isinstance(found, Measured), found
+    return kept.to_json(found)
+
+
+def test_lanes_are_threads_and_boards(cluster: Cluster, lanes: list[Lane]) -> None:
+    names = [lane.name for lane in lanes]
+    assert [lane.board for lane in lanes] == [False, False, True, True]
+    assert names[0] == names[1]
+    assert names[0].startswith("dask worker plain (tcp://127.0.0.1:")
+    assert [name.rpartition(" with ")[2] for name in names[2:]] == [server.url for server in cluster.servers]
+
+
+def test_results_are_those_of_a_serial_run(
+    cluster: Cluster, lanes: list[Lane], case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    suite(tmp_path)
+    save(tmp_path, neuron(PROGRAM, "hidden", vth=9 << 6))
+    other = replace(case, name="other", artifact=tmp_path / "small.ndp", limit=3)
+    cases = [case, board(case), board(other)]
+    monkeypatch.setenv("NDEPLOY_BOARD_TOKEN", TOKEN)
+    here = Context(Bench(RunnerOptions(board=cluster.servers[0].url)), timed=False)
+    found = [lane.submit(given) for lane, given in zip(lanes[1:], cases, strict=True)]
+    serial = [measure(here, given) for given in cases]
+    for future, wanted in zip(found, serial, strict=True):
+        assert plain(future.result(SECONDS)) == plain(wanted)
+    assert lanes[3].probe().result(SECONDS) is None
+
+
+def test_a_closed_lane_gives_its_board_back(cluster: Cluster, lanes: list[Lane], case: Case) -> None:
+    device = cluster.devices[0]
+    device.gate.clear()
+    try:
+        future = lanes[2].submit(board(case))
+        assert device.inside.wait(SECONDS)
+        assert len(measurers()) == 1
+        close_all(lanes)
+        eventually(lambda: not cluster.held(0), 2.0)
+        eventually(lambda: not measurers(), 2.0)
+        with pytest.raises(WorkerDiedError, match="left"):
+            future.result(1.0)
+    finally:
+        device.gate.set()
+
+
+CLIENT = """
+import pathlib, pickle, sys, time
+from ndeploy.suite import dask_lanes
+from ndeploy.suite.measure import Context
+case = pickle.loads(pathlib.Path(sys.argv[2]).read_bytes())
+if __name__ == "__main__":
+    lanes = dask_lanes.lanes(sys.argv[1], Context())
+    lanes[2].submit(case)
+    time.sleep(600)
+"""
+
+
+def test_a_client_that_is_killed_leaves_no_board_lent(cluster: Cluster, case: Case, tmp_path: Path) -> None:
+    import pickle
+
+    device, given = cluster.devices[0], tmp_path / "case"
+    given.write_bytes(pickle.dumps(board(case)))
+    device.gate.clear()
+    process = subprocess.Popen([sys.executable, "-c", CLIENT, cluster.address, str(given)])
+    try:
+        assert device.inside.wait(SECONDS)
+        process.kill()
+        process.wait()
+        eventually(lambda: not cluster.held(0) and not measurers(), 5.0)
+    finally:
+        process.kill()
+        device.gate.set()
+
+
+def test_two_suites_never_use_a_board_at_once(cluster: Cluster, lanes: list[Lane], case: Case) -> None:
+    device = cluster.devices[0]
+    others = dask_lanes.lanes(cluster.address, Context(timed=False))
+    try:
+        device.gate.clear()
+        first = lanes[2].submit(board(case))
+        assert device.inside.wait(SECONDS)
+        second = others[2].submit(board(case))
+        waiting = 0
+        for _ in range(12):  # its process would be there by now
+            waiting = max(waiting, cluster.servers[0].leases.snapshot()[1])
+            with pytest.raises(TimeoutError):
+                second.result(0.1)
+        assert waiting == 0  # the scheduler made it wait, not the board's server
+        assert len(measurers()) == 1
+        device.gate.set()
+        assert plain(first.result(SECONDS)) == plain(second.result(SECONDS))
+    finally:
+        device.gate.set()
+        close_all(others)
+
+
+def died(future: Future[Any]) -> str:
+    with pytest.raises(WorkerDiedError) as error:
+        future.result(SECONDS)
+    return str(error.value)
+
+
+def test_what_dies_is_said_and_the_lane_goes_on(cluster: Cluster, lanes: list[Lane], case: Case) -> None:
+    device, lane = cluster.devices[0], lanes[2]
+    device.gate.clear()
+    try:
+        future = lane.submit(board(case))
+        assert device.inside.wait(SECONDS)
+        (measurer,) = measurers().values()
+        parent = measurer.parent()
+        measurer.kill()
+        assert "was killed by SIGKILL" in died(future)
+        eventually(lambda: not cluster.held(0))
+        device.inside.clear()
+        future = lane.submit(board(case))
+        assert device.inside.wait(SECONDS)
+        assert parent is not None
+        parent.send_signal(signal.SIGKILL)  # the worker; its nanny starts another
+        assert died(future).endswith("is gone")
+        eventually(lambda: not cluster.held(0) and not measurers(), 3.0)
+        device.gate.set()
+        assert isinstance(lane.submit(board(case)).result(SECONDS), Measured)
+        assert lane.name.endswith(cluster.servers[0].url)
+    finally:
+        device.gate.set()
+
+
+def test_a_kind_of_worker_that_is_lacking_is_said_at_once(cluster: Cluster, case: Case) -> None:
+    with dask_cluster(0) as address, worker(address, "alone", "--no-nanny"):
+        with pytest.raises(UnreachableError, match=r"no worker of .* has a board for 1 of the suite's") as refused:
+            dask_lanes.lanes(address, Context(), [case, board(case)])
+        assert refused.value.code == "ND670"
+        assert f'dask worker {address} --nthreads 1 --resources "board=1"' in refused.value.help
+        mine = Context(Bench(RunnerOptions(board="tcp://lab:1")))
+        found = dask_lanes.lanes(f"dask://{address.removeprefix('tcp://')}", mine, [case, board(case)])
+        close_all(found)
+        assert [lane.board for lane in found] == [False]
+
+
+def test_files_that_a_worker_does_not_see(
+    lanes: list[Lane], case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    future = lanes[0].submit(replace(case, data=tmp_path / "nowhere.npz"))
+    monkeypatch.setattr(dask_lanes, "digests", lambda case: {"data": "of another file"})
+    futures = [future, lanes[1].submit(case)]
+    for future, why in zip(futures, ("does not see", "sees another file at"), strict=True):
+        with pytest.raises(UsageError, match=why) as refused:
+            future.result(SECONDS)
+        assert refused.value.code == "ND672"
+
+
+def test_workers_with_other_files_of_ndeploy_are_refused(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dask_worker, "code_digest", lambda: "other")
+    with pytest.raises(RunnerError, match="has other files of ndeploy") as refused:
+        dask_lanes.lanes(cluster.address, Context())
+    assert refused.value.code == "ND671"
+
+
+@pytest.mark.parametrize(
+    ("boards", "urls", "hosts", "why"),
+    [
+        ((2, 1), ("tcp://a:1", "tcp://b:1"), "xy", "board=2"),
+        ((1, 1), ("", "tcp://b:1"), "xy", "NDEPLOY_BOARD is not set"),
+        ((1, 1), ("tcp://a:1", "tcp://a:1"), "xy", "one and the same board"),
+        ((1, 1), ("exec:a", "exec:a"), "xx", "one and the same board"),
+        ((1, 1), ("exec:a", "exec:a"), "xy", ""),
+        ((1, 1), ("tcp://127.0.0.1:1", "tcp://127.0.0.1:1"), "xy", ""),
+    ],
+)
+def test_a_worker_has_a_board_of_its_own(boards: tuple[int, int], urls: tuple[str, str], hosts: str, why: str) -> None:
+    found = [dask_lanes._Worker(at, at, host, 1, n) for at, host, n in zip("pq", hosts, boards, strict=True)]
+    alive = {each.address: each for each in found}
+    told = dict(zip("pq", urls, strict=True))
+    if not why:
+        dask_lanes._check_board(found[0], told, alive)
+        return
+    with pytest.raises(NdeployError, match=why) as refused:
+        dask_lanes._check_board(found[0], told, alive)
+    assert refused.value.code == "ND673"
