@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
+import contextlib
+import os
+import re
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -24,7 +27,8 @@ class RunnerOptions:
     lava_python: another interpreter for the Lava worker; lava_mode: "native" (Lava's own processes wherever they exist)
     or "fused" (a partition in one process model); time_limit: seconds after which a run is stopped; threads: of the
     simulator, None for all cores; activity: also answer `Activity`, which a runner that cannot leaves None; progress:
-    called with a line now and then; board: address of the board of the runner "board", None for NDEPLOY_BOARD's.
+    called with a line now and then; board: address of the board of the runner "board", None for NDEPLOY_BOARD's;
+    answer_limit: seconds within which a board must answer each request, None for what its client grants.
     """
 
     lava_python: str | None = None
@@ -34,6 +38,7 @@ class RunnerOptions:
     activity: bool = False
     progress: Callable[[str], None] = _quiet
     board: str | None = None
+    answer_limit: float | None = None
 
 
 @dataclass(frozen=True)
@@ -74,6 +79,11 @@ def opened(runner: Runner, options: RunnerOptions) -> AbstractContextManager[Run
     return runner.opened(options) if isinstance(runner, Opens) else nullcontext(runner)
 
 
+def boards(text: str) -> tuple[str, ...]:
+    """The addresses of boards in a text that separates them by commas, as NDEPLOY_BOARD may."""
+    return tuple(word for part in re.split(r",(?=\s*(?:tcp://|exec:))", text) if (word := part.strip()))
+
+
 class _Board:
     """A board at the address that the options or NDEPLOY_BOARD name: docs/board.md."""
 
@@ -83,10 +93,32 @@ class _Board:
         with self.opened(options) as board:
             return board(program, messages, trace=trace, options=options)
 
-    def opened(self, options: RunnerOptions) -> AbstractContextManager[Runner]:
-        from ndeploy.board.runner import from_options
+    @contextmanager
+    def opened(self, options: RunnerOptions) -> Iterator[Runner]:
+        """Raises UsageError ND669 where several boards are named, and what `board.runner.from_options` and
+        `suite.lock.held` raise."""
+        from ndeploy.board.link import Command, address
+        from ndeploy.board.runner import BOARD, TOKEN, BoardRunner, Patience, from_options
+        from ndeploy.suite import lock
 
-        return from_options(options)
+        named = options.board or os.environ.get(BOARD, "")
+        several = boards(named)
+        if len(several) > 1:
+            raise UsageError(
+                "ND669",
+                f"{len(several)} boards are named, and one is used here: {', '.join(several)[:200]}",
+                help="give one with --board; `ndeploy test` alone uses several",
+            )
+        patience = Patience()
+        if options.answer_limit is not None:
+            patience = Patience(request=options.answer_limit, retries=1)
+        with contextlib.ExitStack() as stack:
+            where = address(several[0]) if several else None
+            if isinstance(where, Command):
+                stack.enter_context(lock.held(where.words, patience.wait, options.progress))
+            given = options.answer_limit is not None and bool(several)
+            board = BoardRunner(several[0], os.environ.get(TOKEN, ""), patience) if given else from_options(options)
+            yield stack.enter_context(board)
 
 
 def _simulator(program: Program, messages: Mapping[str, IntArray], *, trace: bool, options: RunnerOptions) -> RunResult:

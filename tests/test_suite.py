@@ -26,7 +26,7 @@ from ndeploy.suite.verdict import CaseResult, Check, SuiteResult
 
 
 def verdict_of(path: Path, update: bool = False, context: Context | None = None) -> SuiteResult:
-    return run(load(path), context or Context(), update=update)
+    return run(load(path), context or Context(), update=update, pauses=(0.01, 0.02))
 
 
 def only(result: SuiteResult) -> CaseResult:
@@ -199,19 +199,18 @@ def test_a_board_that_works_passes(path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 
 @pytest.mark.parametrize(
-    ("fault", "code"),
-    [
-        (RunnerError("ND690", "it hangs", help="wait"), 1),
-        (UnreachableError("ND612", "nobody answers", help="look"), 3),
-    ],
+    "fault",
+    [RunnerError("ND690", "it hangs", help="wait"), UnreachableError("ND612", "nobody answers", help="look")],
 )
 def test_a_board_that_fails_is_no_regression_of_the_model(
-    path: Path, monkeypatch: pytest.MonkeyPatch, fault: Exception, code: int
+    path: Path, monkeypatch: pytest.MonkeyPatch, fault: Exception
 ) -> None:
     board(monkeypatch, fault)
     path.write_text(TEXT + 'runner = "board"\n')
     result = verdict_of(path)
-    assert (only(result).outcome, only(result).blame, result.exit_code) == ("error", "board", code)
+    assert (only(result).outcome, only(result).blame, result.exit_code) == ("error", "board", 3)
+    (quarantined,) = result.quarantined  # its canary failed in the same way
+    assert str(fault).splitlines()[0] in quarantined.fault
 
 
 def test_a_lent_board_runs_a_case_with_one_lease(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -306,7 +305,7 @@ def test_the_commit_is_that_of_the_repository(tmp_path: Path) -> None:
 
 def test_a_suite_that_was_cut_off_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Finished cases are not measured again, and give what they gave; the journal goes when the suite has ended."""
-    from ndeploy.suite import run as module
+    from ndeploy.suite import lanes as module
 
     more = TEXT + '[[case]]\nname = "again"\nartifact = "small.ndp"\ndata = "small.npz"\nlimit = 3\n'
     loaded, journal = load(suite(tmp_path, more)), tmp_path / "journal"

@@ -52,7 +52,12 @@ def suite_command(
     annotations: Annotated[
         bool, typer.Option("--annotations", help="Also print failures as GitHub's annotations, on stderr.")
     ] = False,
-    board: options.Board = None,
+    board: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--board", metavar="URL", help="tcp://HOST:PORT or exec:COMMAND, for --runner board (repeatable: a rack)."
+        ),
+    ] = None,
     lava_python: options.LavaPython = None,
     lava_mode: options.LavaMode = "native",
     json: options.Json = False,
@@ -76,12 +81,13 @@ def suite_command(
     for path in (junit, html, journal, *((whole.baseline,) if update_baseline else ())):
         if path is not None:
             atomic.check_writable(path)
-    told = runners.RunnerOptions(lava_python=lava_python, lava_mode=lava_mode, board=board)
+    told = runners.RunnerOptions(lava_python=lava_python, lava_mode=lava_mode)
     everything = len(chosen.cases) == len(whole.cases)
     notes: list[str] = []
     with searching.keeping(None if journal is None else str(journal)), console.progress("testing") as progress:
         context = Context(Bench(told), injection)
-        result = run(chosen, context, workers, update_baseline, progress, everything, journal, notes.append)
+        boards = [url for text in board or () for url in runners.boards(text)]
+        result = run(chosen, context, workers, update_baseline, progress, everything, journal, notes.append, boards)
     for line in notes:
         guard.say(printable(line))
     _write(result, history, junit, html)

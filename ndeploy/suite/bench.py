@@ -1,4 +1,4 @@
-"""Where cases find what they run on. Boards are lent here: leases and quarantine belong in this one place."""
+"""Where cases find what they run on: a lane's bench lends the runners, and of boards the lane's own."""
 
 from __future__ import annotations
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from ndeploy.errors import NdeployError
@@ -9,12 +11,13 @@ from ndeploy.fixed import IntArray
 from ndeploy.ir.program import InputPort, OutputPort, Population, Program, Projection
 from ndeploy.ir.result import RunResult
 from ndeploy.neurons import CubaLif, Input
+from ndeploy.suite.bench import Bench
 from ndeploy.suite.measure import Context
 from ndeploy.suite.measured import Failure
 from ndeploy.synapses import Dense
 
-SECONDS = 60.0
-"""A board that takes longer for it hangs."""
+SECONDS = 30.0
+"""A board that takes longer to answer a request hangs. The time in its queue does not count."""
 STEPS, SAMPLES = 8, 4
 KINDS = ("synaptic_ops", "spikes", "neuron_updates", "embedded_ops")
 
@@ -56,7 +59,8 @@ def probe(context: Context) -> Failure | None:
 
     asked, given = program(), messages()
     try:
-        with context.bench.lend("board", SECONDS, 1) as (runner, options):
+        patient = Bench(replace(context.bench.options, answer_limit=SECONDS))
+        with patient.lend("board", None, 1) as (runner, options):
             found = runner(asked, given, trace=True, options=options)
     except NdeployError as error:
         return Failure(error.code, error.message, error.help, error.exit_code, board=True)

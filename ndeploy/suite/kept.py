@@ -14,6 +14,7 @@ from ndeploy.suite.case import Case
 from ndeploy.suite.inject import KINDS
 from ndeploy.suite.measure import Context, digests, toolchain
 from ndeploy.suite.measured import Curve, Measured
+from ndeploy.suite.schedule import Settled
 
 
 def key(context: Context) -> str:
@@ -36,11 +37,17 @@ def task(case: Case) -> str:
     return json.dumps(told, sort_keys=True)
 
 
-def to_json(found: Measured) -> dict[str, Any]:
-    """All of a measurement as plain data."""
+def to_json(settled: Settled) -> dict[str, Any] | None:
+    """All of a measurement, and where it was made, as plain data; None for a failure, which is tried again."""
+    found = settled.found
+    if not isinstance(found, Measured):
+        return None
     curve = found.curve
     return {
         **found.to_json(),
+        "board": settled.board,
+        "moves": list(settled.moves),
+        "alike": settled.alike,
         "timing": [list(pair) for pair in found.timing],
         "period": found.period,
         "mismatch": found.mismatch,
@@ -51,28 +58,33 @@ def to_json(found: Measured) -> dict[str, Any]:
     }
 
 
-def from_json(value: Mapping[str, Any] | None) -> Measured | None:
+def from_json(case: Case, value: Mapping[str, Any] | None) -> Settled | None:
     """What `to_json` gave; None for nothing, and for anything else, which is then measured again."""
     if value is None:
         return None
     try:
-        base = known({name: value[name] for name in FIELDS})
-        timing = tuple((str(name), _whole(offset)) for name, offset in value["timing"])
-        return Measured(
-            base.identity,
-            base.toolchain,
-            base.numbers,
-            base.trails,
-            base.parts,
-            base.costs,
-            timing,
-            _whole(value["period"]),
-            str(value["mismatch"]),
-            _curve(value["curve"]),
-            tuple(map(str, value["remarks"])),
-        )
-    except (ArithmeticError, LookupError, TypeError, ValueError):
+        moves, alike = tuple(map(str, value["moves"])), value["alike"] is True
+        return Settled(case, _measured(value), str(value["board"]), moves, alike)
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError):
         return None
+
+
+def _measured(value: Mapping[str, Any]) -> Measured:
+    base = known({name: value[name] for name in FIELDS})
+    timing = tuple((str(name), _whole(offset)) for name, offset in value["timing"])
+    return Measured(
+        base.identity,
+        base.toolchain,
+        base.numbers,
+        base.trails,
+        base.parts,
+        base.costs,
+        timing,
+        _whole(value["period"]),
+        str(value["mismatch"]),
+        _curve(value["curve"]),
+        tuple(map(str, value["remarks"])),
+    )
 
 
 def _curve(value: Any) -> Curve | None:

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
 
 from ndeploy.search.journal import Journal
-from ndeploy.search.workers import pool
 from ndeploy.suite import baseline, kept
 from ndeploy.suite.bench import BOARDS
 from ndeploy.suite.case import Case, Suite
 from ndeploy.suite.checks import judge
+from ndeploy.suite.lanes import close_all
+from ndeploy.suite.lanes_asked import CLUSTER, asked
 from ndeploy.suite.measure import Context, measure, toolchain
-from ndeploy.suite.measured import Failure, Known, Measured
+from ndeploy.suite.measured import Known, Measured
+from ndeploy.suite.schedule import Schedule, Settled
 from ndeploy.suite.verdict import CaseResult, SuiteResult
 
 
@@ -29,35 +32,53 @@ def run(
     whole: bool = True,
     journal: Path | None = None,
     note: Callable[[str], None] = lambda line: None,
+    boards: Sequence[str] = (),
+    pauses: Sequence[float] | None = None,
 ) -> SuiteResult:
     """Measure every case, judge it, and write the baseline anew where asked.
 
-    workers: as `search.workers.pool` takes them, or dask://HOST:PORT; cases on boards run here, one after another.
-    whole: the suite holds all cases of its file, so that an update forgets those that are gone. A case that could not
-    be measured keeps its old baseline. journal: keeps what is measured until the suite has ended, and gives what one
-    that was cut off has kept; note: with what it has to say. Raises what `baseline.load`, `baseline.save`,
-    `search.journal.Journal` and the pool raise.
+    workers, boards: as `lanes_asked.asked` takes them. whole: the suite holds all cases of its file, so that an update
+    forgets those that are gone. A case that could not be measured keeps its old baseline. journal: keeps what is
+    measured until the suite has ended, and gives what one that was cut off has kept; note: with what it has to say.
+    pauses: of `schedule.Schedule`. Raises what `baseline.load`, `baseline.save`, `search.journal.Journal` and
+    `lanes_asked.asked` raise. Whatever ends it, no lane is left, and what was measured is in the journal.
     """
     began = time.monotonic()
     known = baseline.load(suite.baseline)
-    measured: dict[str, Measured] = {}
-    results: list[CaseResult] = []
-    address = f"tcp://{workers.removeprefix('dask://')}" if workers.startswith("dask://") else workers
-    context = replace(context, timed=context.timed and not address.startswith(("tcp://", "tls://")))
-    with Journal(journal, kept.key(context) if journal is not None else "") as before:
+    cluster = workers.startswith(CLUSTER)
+    context = replace(context, timed=context.timed and not cluster)
+    given = tuple(boards) or ((context.bench.options.board,) if context.bench.options.board else ())
+    found: list[Settled] = []
+    with Journal(journal, kept.key(context) if journal is not None else "") as before, contextlib.ExitStack() as stack:
         for line in before.notes:
             note(line)
-        for case, found in _found(suite.cases, context, address, before, progress):
-            if isinstance(found, Measured):
-                measured[case.name] = found
-            results.append(judge(case, found, known.get(case.name)))
+        tasks = {case.name: kept.task(case) for case in suite.cases} if journal is not None else {}
+        taken = {
+            case.name: settled
+            for case in suite.cases
+            if (settled := kept.from_json(case, before.get(tasks.get(case.name, "")))) is not None
+        }
+
+        def keep(settled: Settled) -> None:
+            value = kept.to_json(settled)
+            if value is not None and tasks:
+                before.put(tasks[settled.case.name], value)
+
+        cases = [_absolute(case) for case in suite.cases]
+        lanes = asked(workers, given, context, [case for case in cases if case.name not in taken], progress)
+        stack.callback(close_all, lanes)
+        schedule = Schedule(cases, lanes, taken=taken, keep=keep, progress=progress, pauses=pauses)
+        found += stack.enter_context(contextlib.closing(schedule.run()))
         before.finish()
+    pairs = list(zip(suite.cases, found, strict=True))
+    results = [_judged(case, settled, known.get(case.name)) for case, settled in pairs]
     updated: tuple[str, ...] = ()
     if update:
         names = frozenset(case.name for case in suite.cases) if whole else frozenset(known)
+        measured = {case.name: settled.found for case, settled in pairs if isinstance(settled.found, Measured)}
         baseline.save(suite.baseline, measured, names)
         updated = tuple(measured)
-        results = [_again(case, measured, old) for case, old in zip(suite.cases, results, strict=True)]
+        results = [_again(case, settled, old) for (case, settled), old in zip(pairs, results, strict=True)]
     return SuiteResult(
         suite.path.name,
         tuple(results),
@@ -67,6 +88,7 @@ def run(
         time.monotonic() - began,
         suite.baseline.name,
         updated,
+        schedule.quarantined,
     )
 
 
@@ -75,34 +97,24 @@ def run_one(case: Case, context: Context, known: Mapping[str, Known]) -> CaseRes
     return judge(case, measure(context, case), known.get(case.name))
 
 
-def _again(case: Case, measured: Mapping[str, Measured], old: CaseResult) -> CaseResult:
+def _judged(case: Case, settled: Settled, known: Known | None) -> CaseResult:
+    """With what the rack knows: where it ran, and that a fault which boards share is none of a board."""
+    result = judge(case, settled.found, known)
+    result = replace(result, board=settled.board if case.runner in BOARDS else "", moves=settled.moves)
+    if settled.alike and result.blame == "board":
+        remark = "two boards part from the simulator in the same way: the toolchain is to blame, or all such boards"
+        return replace(result, blame="toolchain", remarks=(*result.remarks, remark))
+    return result
+
+
+def _again(case: Case, settled: Settled, old: CaseResult) -> CaseResult:
     """The verdict beside the new baseline: float accuracy and budgets may still fail."""
-    found = measured.get(case.name)
-    if found is None:
+    found = settled.found
+    if not isinstance(found, Measured):
         return old
     told = found.to_json()
     new = Known(told["identity"], told["toolchain"], found.numbers, found.trails, found.parts, found.costs)
-    return judge(case, found, new)
-
-
-def _found(
-    cases: Sequence[Case], context: Context, workers: str, before: Journal, progress: Callable[[str], None]
-) -> Iterator[tuple[Case, Measured | Failure]]:
-    """Measurements in the order of the cases. before: gives those that are there, and keeps the others."""
-    tasks = {case.name: kept.task(case) for case in cases} if before.path is not None else {}
-    taken = {name: found for name, task in tasks.items() if (found := kept.from_json(before.get(task))) is not None}
-    away = [case for case in cases if case.runner not in BOARDS and case.name not in taken]
-    with pool(workers, context) as measurers:
-        fresh = measurers.map(measure, [_absolute(case) for case in away])
-        for done, case in enumerate(cases):
-            progress(f"{done} of {len(cases)} cases, now {case.name}")
-            if case.name in taken:
-                yield case, taken[case.name]
-                continue
-            new = measure(context, case) if case.runner in BOARDS else next(fresh)
-            if isinstance(new, Measured) and case.name in tasks:
-                before.put(tasks[case.name], kept.to_json(new))
-            yield case, new
+    return _judged(case, settled, new)
 
 
 def _absolute(case: Case) -> Case:
