@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -22,7 +23,7 @@ from test_search_workers import dask_cluster
 from ndeploy.board.server import Server
 from ndeploy.errors import NdeployError, RunnerError, UnreachableError, UsageError
 from ndeploy.runners import RunnerOptions
-from ndeploy.suite import dask_lanes, dask_worker, kept
+from ndeploy.suite import dask_lanes, dask_worker
 from ndeploy.suite.bench import Bench
 from ndeploy.suite.case import Case
 from ndeploy.suite.lanes import Lane, WorkerDiedError, close_all
@@ -79,9 +80,9 @@ def board(case: Case) -> Case:
     return replace(case, name="on a board", runner="board")
 
 
-def plain(found: Measured | Failure) -> dict[str, Any]:
+def plain(found: Measured | Failure) -> Measured:
     assert isinstance(found, Measured), found
-    return kept.to_json(found)
+    return found
 
 
 def test_lanes_are_threads_and_boards(cluster: Cluster, lanes: list[Lane]) -> None:
@@ -219,7 +220,7 @@ def test_a_kind_of_worker_that_is_lacking_is_said_at_once(cluster: Cluster, case
 
 
 def test_files_that_a_worker_does_not_see(
-    lanes: list[Lane], case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    cluster: Cluster, lanes: list[Lane], case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     future = lanes[0].submit(replace(case, data=tmp_path / "nowhere.npz"))
     monkeypatch.setattr(dask_lanes, "digests", lambda case: {"data": "of another file"})
@@ -228,6 +229,16 @@ def test_files_that_a_worker_does_not_see(
         with pytest.raises(UsageError, match=why) as refused:
             future.result(SECONDS)
         assert refused.value.code == "ND672"
+    mine, real = os.getpid(), dask_worker.about
+
+    def elsewhere(paths: list[str]) -> dask_worker.About:
+        found = real(paths)
+        return found if os.getpid() == mine else replace(found, sizes=(*found.sizes[:-1], -1))
+
+    monkeypatch.setattr(dask_worker, "about", elsewhere)
+    with pytest.raises(UsageError, match=r"does not see .*small\.n") as refused:
+        dask_lanes.lanes(cluster.address, Context(), [case])
+    assert refused.value.code == "ND672"
 
 
 def test_workers_with_other_files_of_ndeploy_are_refused(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:

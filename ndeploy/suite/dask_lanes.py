@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import itertools
 import pickle
 import threading
@@ -28,6 +29,7 @@ from ndeploy.search.workers import Outcome, sent
 from ndeploy.suite import dask_worker
 from ndeploy.suite.bench import BOARDS
 from ndeploy.suite.case import Case
+from ndeploy.suite.dask_worker import About
 from ndeploy.suite.lanes import CLOSING_SECONDS, Lane, WorkerDiedError, telling
 from ndeploy.suite.measure import Context, digests
 from ndeploy.suite.measured import FILES, Failure, Measured
@@ -66,13 +68,13 @@ def lanes(address: str, context: Context, cases: Sequence[Case] = ()) -> tuple[L
     """A lane for every thread of the cluster's workers, and one for every board.
 
     address: of the scheduler, dask://, tcp:// or tls://HOST:PORT. context: boards that its bench names are not for the
-    cluster, which then gives none. cases: what is to be measured, to say at once which kind of worker is lacking.
-    Raises UsageError ND611, UnreachableError ND612, RunnerError ND613 as `search.cluster`; UnreachableError ND670
-    where a kind of worker is lacking; RunnerError ND671 where a worker has another ndeploy; UsageError ND673 where a
-    worker with a board has not exactly one of its own.
+    cluster, which then gives none. cases: what is to be measured, to say at once what is lacking. Raises UsageError
+    ND611, UnreachableError ND612, RunnerError ND613 as `search.cluster`; UnreachableError ND670 where a kind of worker
+    is lacking; RunnerError ND671 where a worker has another ndeploy; UsageError ND672 where it has not the cases'
+    files, ND673 where one with a board has not exactly one of its own.
     """
     boards = context.bench.options.board is None
-    cluster = _Cluster(address, context)
+    cluster = _Cluster(address, context, files_of(cases))
     try:
         workers = cluster.first_workers()
         plain = [_DaskLane(cluster, worker, False) for worker in workers for _ in range(worker.plain)]
@@ -91,10 +93,11 @@ def lanes(address: str, context: Context, cases: Sequence[Case] = ()) -> tuple[L
 class _Cluster:
     """What the lanes of one scheduler share."""
 
-    def __init__(self, address: str, context: Context) -> None:
+    def __init__(self, address: str, context: Context, files: Sequence[str]) -> None:
         self.address = f"tcp://{address.removeprefix('dask://')}" if address.startswith("dask://") else address
         self.context = telling(context, _PLAIN.progress)
         sent(self.context)  # refused now, not by every case
+        self._files = tuple(files)
         self.lanes: set[_DaskLane] = set()
         self.boards: dict[str, str] = {}
         self._lock, self._placing = threading.Lock(), threading.Lock()
@@ -144,56 +147,68 @@ class _Cluster:
             return found
 
     def check(self, workers: Sequence[_Worker]) -> None:
-        """That they run this ndeploy, and have a board of their own where they have one. Raises as `lanes` does."""
+        """That they run this ndeploy, see the files, and have a board of their own if any. Raises as `lanes` does."""
         new = [worker for worker in workers if worker.address not in self._known]
         if not new:
             return
         addresses = [worker.address for worker in new]
         try:
-            told = _within(PATIENCE * 3, lambda: self.client.run(dask_worker.about, workers=addresses))
+            ask = functools.partial(self.client.run, dask_worker.about, self._files, workers=addresses)
+            told: dict[str, About] = _within(PATIENCE * 3, ask)
         except Exception as error:
             raise RunnerError(
                 "ND671",
                 f"the workers of {self.address} cannot run ndeploy: {first_line(error)}",
                 help=f"install ndeploy {ndeploy.__version__} where the workers run, and restart them",
             ) from error
-        here = dask_worker.about()
+        here = dask_worker.about(self._files)
         for worker in new:
             there = told[worker.address]
-            if there["ndeploy"] != here["ndeploy"] or there["code"] != here["code"]:
-                other = "other files" if there["ndeploy"] == here["ndeploy"] else f"version {there['ndeploy']}"
+            if (there.ndeploy, there.code) != (here.ndeploy, here.code):
+                other = "other files" if there.ndeploy == here.ndeploy else f"version {there.ndeploy}"
                 raise RunnerError(
                     "ND671",
-                    f"{worker.label} has {other} of ndeploy than this machine, which has {here['ndeploy']}",
+                    f"dask worker {worker.label} has {other} of ndeploy than this machine, which has {here.ndeploy}",
                     help="install the same ndeploy everywhere: what is tested would be another toolchain",
                 )
-        boards = {worker.address: there["board"] for worker in new if worker.board and (there := told[worker.address])}
+            for path, size, wanted in zip(self._files, there.sizes, here.sizes, strict=True):
+                if size != wanted:
+                    raise _unseen(worker, "does not see" if size < 0 else "sees another file at", path)
         alive = {worker.address: worker for worker in (*self.workers(), *new)}
-        self.boards = {at: url for at, url in (self.boards | boards).items() if at in alive}
+        boards = self.boards | {worker.address: told[worker.address].board for worker in new if worker.board}
+        boards = {at: url for at, url in boards.items() if at in alive}
         for worker in new:
-            _check_board(worker, self.boards, alive)
+            _check_board(worker, boards, alive)
+        self.boards = boards
         self._known.update(addresses)
 
     def place(self, lane: _DaskLane, stop: threading.Event) -> None:
         """Give the lane another worker where its own was lost. Raises WorkerDiedError where none comes."""
         deadline = time.monotonic() + RETURN
+        unfit = ""
         while not stop.is_set():
             with self._placing:
                 alive = [w for w in self.workers() if (w.board if lane.board else w.plain > 0)]
                 if any(worker.address == lane.worker.address for worker in alive):
                     return
                 late = time.monotonic() >= deadline
-                if worker := self._another(lane, alive, late):
-                    self.check([worker])
-                    lane.worker = worker
-                    return
+                for worker in self._others(lane, alive, late):
+                    try:
+                        self.check([worker])
+                    except NdeployError as error:
+                        unfit = f"; {error.message}"
+                        continue
+                    if not lane.board or _same(worker, self.boards[worker.address], lane.worker, lane.url):
+                        lane.worker = worker
+                        return
             if late:
                 break
             stop.wait(_GLANCE / 4)
-        raise WorkerDiedError(f"{lane.name} is gone, and no other worker has come")
+        raise WorkerDiedError(f"{lane.name} is gone, and no other has come in its place{unfit}")
 
-    def _another(self, lane: _DaskLane, alive: Sequence[_Worker], late: bool) -> _Worker | None:
-        """One that no lane has. late: or else one to be shared: the scheduler lets one case wait for the other."""
+    def _others(self, lane: _DaskLane, alive: Sequence[_Worker], late: bool) -> list[_Worker]:
+        """Those that no lane has, the best first. late: else those of others: the scheduler makes one case wait for
+        another. A board has one lane, whatever happens."""
         taken = Counter(other.worker.address for other in self.lanes if other.board is lane.board)
         free = [w for w in alive if taken[w.address] < (1 if lane.board else w.plain)]
         old = lane.worker
@@ -201,7 +216,7 @@ class _Cluster:
         def unlike(worker: _Worker) -> tuple[bool, bool, int, str]:
             return worker.label != old.label, worker.host != old.host, taken[worker.address], worker.address
 
-        return min(free or (alive if late else ()), key=unlike, default=None)
+        return sorted(free or (alive if late and not lane.board else ()), key=unlike)
 
     def lacking(self, board: bool, cases: Sequence[str]) -> NdeployError:
         some = f"{len(cases)} of the suite's cases: {', '.join(cases[:3])}{', ...' if len(cases) > 3 else ''}"
@@ -215,24 +230,19 @@ class _Cluster:
 
 
 class _DaskLane:
-    """A thread of a worker, or its board."""
+    """A thread of a worker, or its board. name: as it was when the lane was made; url: address of the board."""
 
     def __init__(self, cluster: _Cluster, worker: _Worker, board: bool) -> None:
         self._cluster = cluster
         self.worker = worker
         self.board = board
+        self.url = cluster.boards[worker.address] if board else ""
+        self.name = f"dask worker {worker.label}" + (f" with {self.url}" if board else "")
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
 
-    @property
-    def name(self) -> str:
-        """The worker's, and its board's address."""
-        url = self._cluster.boards.get(self.worker.address, "") if self.board else ""
-        return f"dask worker {self.worker.label}" + (f" with {url}" if url else "")
-
     def submit(self, case: Case) -> Future[Measured | Failure]:
-        """Besides a measurement and `WorkerDiedError`: UsageError ND672 where the worker does not see the case's files,
-        and what a worker that came in place of a lost one is refused for (`lanes`)."""
+        """Besides a measurement and `WorkerDiedError`: UsageError ND672 where the worker has not the case's files."""
         there = replace(case, **{name: path.absolute() for name in FILES if (path := getattr(case, name)) is not None})
 
         def work() -> Measured | Failure:
@@ -321,6 +331,12 @@ class _DaskLane:
             if not task.done():
                 with contextlib.suppress(Exception):  # nothing to cancel where the scheduler is gone
                     self._cluster.client.cancel([task])
+
+
+def files_of(cases: Sequence[Case]) -> list[str]:
+    """All that the cases read, as whole paths."""
+    paths = (getattr(case, name) for case in cases for name in FILES)
+    return sorted({str(path.absolute()) for path in paths if path is not None})
 
 
 def _worker(address: str, told: dict[str, Any]) -> _Worker:

@@ -18,7 +18,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -50,13 +50,24 @@ class Ended:
     how: str = ""
 
 
-def about() -> dict[str, str]:
+@dataclass(frozen=True)
+class About:
     """What a client must know of a worker. ndeploy: version; code: digest of the toolchain's files; board: address of
-    its board, "" where NDEPLOY_BOARD is not set."""
+    its board, "" where NDEPLOY_BOARD is not set; sizes: bytes of the files that were asked for, -1 for what is none."""
+
+    ndeploy: str
+    code: str
+    board: str
+    sizes: tuple[int, ...]
+
+
+def about(paths: Sequence[str]) -> About:
+    """Of this machine and process, and of these files here."""
     import ndeploy
     from ndeploy.board.runner import BOARD
 
-    return {"ndeploy": ndeploy.__version__, "code": code_digest(), "board": os.environ.get(BOARD, "")}
+    sizes = tuple(os.path.getsize(path) if os.path.isfile(path) else -1 for path in paths)
+    return About(ndeploy.__version__, code_digest(), os.environ.get(BOARD, ""), sizes)
 
 
 def code_digest() -> str:
