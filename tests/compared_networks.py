@@ -48,6 +48,25 @@ def network(seed: int = 1, **semantics: Any) -> net.Network:
     return replace(made, nodes={**made.nodes, **more}, edges=made.edges + edges, steps=24)
 
 
+def delayed() -> tuple[net.Network, Data]:
+    """Ten inputs over synapses with delays of their own to eight neurons, and four behind them: all in integers."""
+    rng = np.random.default_rng(5)
+
+    def weights(n_out: int, n_in: int, delays: bool) -> net.Linear:
+        late = rng.integers(0, 5, (n_out, n_in)) if delays else None
+        return net.Linear(rng.integers(-40, 90, (n_out, n_in)) * 1.0, None, net.IntegerWeights(8, 0, "mixed", late))
+
+    nodes = (
+        ("input", net.Input((10,))),
+        ("fc1", weights(8, 10, True)),
+        ("hidden", net.IntegerNeuron(CubaLif(du=1024, dv=512, vth=200 << 6), (8,))),
+        ("fc2", weights(4, 8, False)),
+        ("out", net.IntegerNeuron(CubaLif(du=4095, dv=512, vth=150 << 6), (4,))),
+        ("output", net.Output((4,))),
+    )
+    return replace(chain(*nodes), steps=24), data()
+
+
 def data(samples: int = 12, seed: int = 2) -> Data:
     """Spikes, with labels."""
     rng = np.random.default_rng(seed)

@@ -114,14 +114,25 @@ def test_traces_that_do_not_fit(capsys: Capsys, files: Files, change: str) -> No
 
 def test_a_difference_without_effect_is_told(capsys: Capsys, files: Files) -> None:
     program = artifact.load(files.clean).program
-    silent = with_neuron(program, "out", vth=(1 << 23) - 1)
-    save(files.folder / "silent.ndp", silent, None)
-    name = next(q.name for q in program.projections if q.target == "out")
-    save(files.folder / "silent2.ndp", flipped(silent, name, (0, 0)), None)
+    for name, vth in (("silent", (1 << 23) - 1), ("silent2", (1 << 23) - 99)):
+        save(files.folder / f"{name}.ndp", with_neuron(program, "out", vth=vth), None)
     both = (files.folder / "silent2.ndp", "--data", files.data, "--against", files.folder / "silent.ndp")
     found = json.loads(call(capsys, "compare", *both, "--json").out)
     assert found["equal"]
-    assert any("weights of" in note for note in found["notes"])
+    assert any("vth of 'out': 8388509, in the reference 8388607" in note for note in found["notes"])
+
+
+def test_a_membrane_parts_before_a_spike_does(capsys: Capsys, files: Files) -> None:
+    program = artifact.load(files.clean).program
+    silent = with_neuron(program, "out", vth=(1 << 23) - 1)
+    save(files.folder / "quiet.ndp", silent, None)
+    name = next(q.name for q in program.projections if q.target == "out")
+    save(files.folder / "quiet2.ndp", flipped(silent, name, (0, 0)), None)
+    both = (files.folder / "quiet2.ndp", "--data", files.data, "--against", files.folder / "quiet.ndp")
+    found = json.loads(call(capsys, "compare", *both, "--json").out)
+    assert not found["equal"]
+    assert found["first_divergence"]["layer"] == "out"
+    assert found["cause"] == "weights"
 
 
 def test_agreement_decides_where_it_is_asked_for(capsys: Capsys, files: Files) -> None:
@@ -133,12 +144,28 @@ def test_agreement_decides_where_it_is_asked_for(capsys: Capsys, files: Files) -
     assert call(capsys, "compare", files.planted, *rest, "--min-agreement", 2).code == 2
 
 
-def test_artifacts_of_other_bits_are_compared_without_a_cause(capsys: Capsys, files: Files) -> None:
+def test_artifacts_of_other_bits_are_set_beside_their_float_networks(capsys: Capsys, files: Files) -> None:
     path = files.folder / "four.ndp"
+    save(path, compiled(network(), bits=4), nir_bytes(network()))
+    rest = ("--data", files.data, "--against", path)
+    done = call(capsys, "compare", files.clean, *rest)
+    assert done.code == 1
+    assert "sets the two most apart" in " ".join(done.out.split())
+    found = json.loads(call(capsys, "compare", files.clean, *rest, "--json").out)
+    assert found["cause"] == "weights"
+    assert "another unit" in found["today"]
+    own, theirs = found["ablation"]["program"]["distance"], found["reference_ablation"]["program"]["distance"]
+    assert 0 < own < theirs
+    assert call(capsys, "compare", files.clean, *rest, "--html", files.folder / "bits.html").code == 1
+    assert "Each beside its float network" in (files.folder / "bits.html").read_text()
+
+
+def test_artifacts_of_other_bits_without_a_network_name_no_cause(capsys: Capsys, files: Files) -> None:
+    path = files.folder / "bare.ndp"
     save(path, compiled(network(), bits=4), None)
     found = json.loads(call(capsys, "compare", files.clean, "--data", files.data, "--against", path, "--json").out)
     assert found["cause"] is None
-    assert "another unit" in found["no_ablation"]
+    assert "no float network is kept" in found["no_ablation"]
     assert found["layers"]
 
 
@@ -151,8 +178,12 @@ def test_usage(capsys: Capsys, files: Files) -> None:
     path = files.folder / "nameless.ndp"
     save(path, artifact.load(files.clean).program, None)
     assert call(capsys, "compare", path, "--data", files.data).error == "ND709"
-    done = call(capsys, "compare", files.clean, "--data", files.data, "--html", files.data)
-    assert done.code == 2
+    for wrong in (
+        ("--html", files.data),
+        ("--board", "exec:true"),
+        ("--against", "oracle", "--calibration", files.data),
+    ):
+        assert call(capsys, "compare", files.clean, "--data", files.data, *wrong).code == 2
 
 
 def test_the_page_is_whole_and_escapes_names(capsys: Capsys, files: Files) -> None:

@@ -73,8 +73,11 @@ class Ablation:
         """The cause to mend first: of those that are more than rounding, else of all, the one that explains most.
 
         Rounding is what was asked for; a number that no rounding gives is a mistake, named where it explains at least
-        `DEFECT` of the distance, or brings that much by itself. None where nothing explains anything.
+        `DEFECT` of the distance, or brings that much by itself. What alone differs is the cause even where it has not
+        reached a message yet. None where nothing explains anything.
         """
+        if len(self.shares) == 1 and self.shares[0].beyond:
+            return self.shares[0]
         least = max(LEAST, DEFECT * self.program.distance)
         wrong = [s for s in self.shares if s.beyond and (s.share >= DEFECT or (s.alone or NONE).distance >= least)]
         return next(iter(wrong + [s for s in self.shares if s.share > 0]), None)

@@ -79,6 +79,12 @@ CAUSES: tuple[Cause, ...] = (
         "--bits N with a smaller N leaves room for the sum, or --calibration DATA closer to what is run",
         _RECOMPILE + "--bits and --calibration",
     ),
+    Cause(
+        "arithmetic",
+        "multipliers, shifts, gains and tables by which a neuron makes its message",
+        "no option: the compiler makes them; compile the model again",
+        "one artifact's tables or multipliers were changed: compile again from the same model and calibration",
+    ),
 )
 """In the order reports list causes whose shares are equal."""
 

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 
 from ndeploy.data import Data
-from ndeploy.divergence.ablation import Ablation, ablate
+from ndeploy.divergence.ablation import Ablation, Share, ablate
+from ndeploy.divergence.apart import Apart, apart
 from ndeploy.divergence.causes import PROGRAM
-from ndeploy.divergence.engines import Engine
+from ndeploy.divergence.engines import Engine, FloatEngine, ProgramEngine
 from ndeploy.divergence.layers import Layer, Layers, Parting, common
 from ndeploy.divergence.rasters import Raster, rasters
 from ndeploy.divergence.sides import Side
@@ -43,7 +44,11 @@ class Answers:
 class Comparison:
     """against: what the program is compared with. exact: whether both sides compute in integers. layers: in the
     program's order; first: where they part, None where they do not. ablation: None where there is none, `no_ablation`
-    says why. notes: what a reader must know. rasters: a sample's spikes, for the page."""
+    says why. notes: what a reader must know. rasters: a sample's messages, for the page.
+
+    today: of a comparison with the float network, a sentence about what a compile of today gives; mistakes: what tells
+    the program from that, None where nothing does. apart: of two artifacts without common units, each beside its own
+    float network."""
 
     against: str
     exact: bool
@@ -57,6 +62,18 @@ class Comparison:
     notes: tuple[str, ...] = ()
     rasters: tuple[Raster, ...] = ()
     provenance: Mapping[str, Any] = field(default_factory=dict)
+    today: str = ""
+    mistakes: Ablation | None = None
+    apart: Apart | None = None
+
+    @property
+    def named(self) -> Share | None:
+        """The cause to mend first: a number that a compile of today makes otherwise comes before all rounding."""
+        if self.mistakes is not None and self.mistakes.named is not None:
+            return self.mistakes.named
+        if self.apart is not None:
+            return self.apart.named
+        return None if self.ablation is None else self.ablation.named
 
     @property
     def equal(self) -> bool:
@@ -73,14 +90,19 @@ def compare(
     against: str,
     engine: Engine | None,
     no_engine: str = "",
+    today: ProgramEngine | None = None,
+    told: str = "",
+    other: FloatEngine | None = None,
     ablation_samples: int | None = None,
     progress: Callable[[str], None] = _quiet,
     provenance: Mapping[str, Any] | None = None,
 ) -> Comparison:
     """Compare all samples, then ablate on some of them.
 
-    engine: None where causes cannot be told apart, `no_engine` says why. ablation_samples: None for as many as `WORK`
-    allows; 0 for no ablation. Raises UsageError ND650 where the two sides share no layer, and what they raise.
+    engine: None where causes cannot be told apart, `no_engine` says why. today: the program beside what a compile of
+    today gives, `told` says how they compare. other: the reference, an artifact in other units, beside its own float
+    network; `engine` is then that of the program. ablation_samples: None for as many as `WORK` allows; 0 for no
+    ablation. Raises UsageError ND650 where the two sides share no layer, and what they raise.
     """
     exact = own.exact and reference.exact
     layers = Layers(program, exact)
@@ -115,19 +137,27 @@ def compare(
     if answered:
         shares = (right / labelled, wanted_right / labelled) if labelled else (None, None)
         answers = Answers(same / answered, *shares)
-    notes = []
+    notes: list[str] = []
     found: Ablation | None = None
-    if engine is not None and (first is not None or not exact) and ablation_samples != 0:
+    mistakes: Ablation | None = None
+    sides_apart: Apart | None = None
+    differ = first is not None or not exact
+    if engine is not None and differ and ablation_samples != 0:
         chosen = data.slice(0, _enough(program, len(data)) if ablation_samples is None else ablation_samples)
-        note = _other_than_runner(engine, data.slice(0, min(len(data), size)), own)
-        if note:
-            notes.append(note)
-        found = ablate(engine, chosen, against_float=not exact, batch=size, progress=progress)
+        notes += _other_than_runner(engine, data.slice(0, min(len(data), size)), own)
+        against_float = isinstance(engine, FloatEngine)
+        found = ablate(engine, chosen, against_float=against_float, batch=size, progress=progress)
+        if today is not None and today.differing(chosen):
+            mistakes = ablate(today, chosen, against_float=False, batch=size, progress=progress)
+            if mistakes.named is None:
+                notes += _without_effect(today, chosen)
+        if other is not None:
+            theirs_alone = ablate(other, chosen, against_float=True, batch=size, progress=progress)
+            sides_apart = apart(found, theirs_alone)
     elif engine is not None and first is None:
         no_engine = "nothing differs on these data"
-        for name, places in engine.differing(data).items():
-            findings = engine.findings(name, places)
-            notes.append(f"differs without effect on these data: {'; '.join(findings) or name}")
+        if not isinstance(engine, FloatEngine):
+            notes += _without_effect(engine, data)
     elif engine is not None:
         no_engine = "no ablation was asked for"
     return Comparison(
@@ -143,7 +173,18 @@ def compare(
         tuple(notes),
         () if picture is None else rasters(program, *picture, layers.found(), first),
         {} if provenance is None else provenance,
+        told,
+        mistakes,
+        sides_apart,
     )
+
+
+def _without_effect(engine: Engine, data: Data) -> list[str]:
+    found = []
+    for name, places in engine.differing(data).items():
+        findings = engine.findings(name, places)
+        found.append(f"differs without effect on these data: {'; '.join(findings) or name}")
+    return found
 
 
 def _enough(program: Program, samples: int) -> int:
@@ -164,25 +205,24 @@ def _one_sample(mine: Signals, theirs: Signals, i: int) -> tuple[Signals, Signal
     return cut(mine), cut(theirs)
 
 
-def _other_than_runner(engine: Engine, part: Data, own: Side) -> str:
+def _other_than_runner(engine: Engine, part: Data, own: Side) -> list[str]:
     """A sentence where the execution that is compared is not what the program says: then no cause in the program
     explains it all."""
     said, shown = engine.run(part, PROGRAM), own.signals(part, 0)
     if said is None:
-        return ""
+        return []
     off = [n for n in shown.messages if n in said.messages and not np.allclose(said.messages[n], shown.messages[n])]
     if not off:
-        return ""
-    return (
+        return []
+    return [
         f"the runner computes other values than the program says, first in '{off[0]}': no cause below explains that; "
         "`ndeploy verify` finds the step"
-    )
+    ]
 
 
 def fields(found: Comparison) -> dict[str, Any]:
     """The object of `--json`: shares of 0 to 1, SQNR in dB, steps and samples counted from 0."""
-    shares = [] if found.ablation is None else found.ablation.shares
-    named = None if found.ablation is None else found.ablation.named
+    named = found.named
     return {
         "against": found.against,
         "exact": found.exact,
@@ -196,14 +236,21 @@ def fields(found: Comparison) -> dict[str, Any]:
         "layers": [asdict(layer) for layer in found.layers],
         "cause": None if named is None else named.cause,
         "remedy": None if named is None else named.remedy,
-        "ablation": None
-        if found.ablation is None
-        else {
-            "samples": found.ablation.samples,
-            "program": asdict(found.ablation.program),
-            "causes": [asdict(share) | {"layers": dict(share.layers)} for share in shares],
-        },
+        "ablation": _ablation(found.ablation),
+        "today": found.today,
+        "mistakes": _ablation(found.mistakes),
+        "reference_ablation": None if found.apart is None else _ablation(found.apart.reference),
         "no_ablation": found.no_ablation,
         "notes": list(found.notes),
         "provenance": dict(found.provenance),
+    }
+
+
+def _ablation(found: Ablation | None) -> dict[str, Any] | None:
+    if found is None:
+        return None
+    return {
+        "samples": found.samples,
+        "program": asdict(found.program),
+        "causes": [asdict(share) | {"layers": dict(share.layers)} for share in found.shares],
     }

@@ -21,8 +21,14 @@ from ndeploy.fixed import DECAY_ONE
 from ndeploy.ir.program import Program
 from ndeploy.neurons import CubaLi, CubaLif, Input, Register, Sigma
 
-FAR = 2.0
-"""Mantissas: a weight further from its real value was not rounded from it."""
+HALF = 0.5
+"""Mantissas: a weight that is rounded to nearest is no further from its real value."""
+FEW = 100
+"""One weight in so many: where more are further off than half a unit, a method has rounded them together."""
+OUTLIER = 2.0
+"""Of weights that are rounded together: one that is further off than so many times all others was not rounded so."""
+WHOLE = {"bias": "weights", "decay": "activation", "arithmetic": "activation"}
+"""In graded layers, the cause of `Hybrid` that a difference between programs belongs to."""
 NEAR = 1e-9
 TINY = 1e-3
 """Of a threshold or bias: methods add less to a bias to make up for the mean error of rounded weights."""
@@ -59,10 +65,12 @@ def input_values(program: Program, data: Data) -> dict[str, FloatArray]:
 
 @dataclass(eq=False)
 class FloatEngine:
-    """Against the float network: `Hybrid` executions."""
+    """Against the float network: `Hybrid` executions. today: what compiling the network gives today, in the same units
+    and structure; None where that is not known."""
 
     program: Program
     exact: Exact
+    today: Program | None = None
 
     def __post_init__(self) -> None:
         self.hybrid = Hybrid(self.program, self.exact)
@@ -115,26 +123,47 @@ class FloatEngine:
         for p in self.program.populations:
             if isinstance(p.neuron, Input):
                 add("activation", p.name, not _near(values[p.name], messages[p.name]))
-        overflow = sim.run(self.program, messages, counts=False).overflow
-        for name, events in overflow.items():
-            add("saturation", name, bool(events.get("u-wrapped") or events.get("v-saturated")))
+        for name in self._overflows(data):
+            add("saturation", name, True)
         return {cause: frozenset(names) for cause, names in found.items()}
 
     def beyond_rounding(self, data: Data) -> Mapping[str, frozenset[str]]:
-        """See `Engine`. Of weights, single ones that are far from their real values: where many are, a method has
-        trained them or rounded them together, as it does those of graded layers."""
-        differing = self.differing(data)
-        found = {name: set(differing.get(name, ())) for name in ("compare", "reset", "delay", "saturation")}
-        found |= {name: set() for name in ("weights", "bias", "decay", "threshold", "activation")}
-        for q in self.program.projections:
-            far = np.abs(self.exact.weights[q.name] - q.synapses.weight) > FAR
-            if q.target not in self.exact.graded and 0 < int(far.sum()) <= max(1, far.size // 100):
-                found["weights"].add(q.target)
+        """See `Engine`. Where it is known what a compile of today gives, a number that is another one there is beyond
+        rounding and no other is; overflow, and inputs beyond their payload, are seen in a run of these data."""
+        if self.today is None:
+            return self._beyond_by_size(data)
+        found = {name: set(places) for name, places in self._beyond_on(data).items()}
+        for cause, names in integer_mix.program_differences(self.program, self.today).items():
+            for name in names:
+                whole = WHOLE.get(cause, cause) if name in self.exact.graded else cause
+                found.setdefault(whole, set()).add(name)
+        return {cause: frozenset(names) for cause, names in found.items() if names}
+
+    def _beyond_on(self, data: Data) -> dict[str, set[str]]:
+        """What these data do to the program: sums that overflow, inputs that their payload does not hold."""
         messages, values = encode(self.program, data.x, data.x_scale), input_values(self.program, data)
+        found: dict[str, set[str]] = {"saturation": self._overflows(data), "activation": set()}
+        for p in self.program.populations:
+            if isinstance(p.neuron, Input) and bool((np.abs(values[p.name] - messages[p.name]) > 0.5 + 1e-9).any()):
+                found["activation"].add(p.name)
+        return found
+
+    def _overflows(self, data: Data) -> set[str]:
+        overflow = sim.run(self.program, encode(self.program, data.x, data.x_scale), counts=False).overflow
+        return {n for n, events in overflow.items() if events.get("u-wrapped") or events.get("v-saturated")}
+
+    def _beyond_by_size(self, data: Data) -> Mapping[str, frozenset[str]]:
+        """Of weights, single ones that are far from their real values: where many are, a method has trained them or
+        rounded them together, as it does those of graded layers."""
+        differing = self.differing(data)
+        found = {name: set(differing.get(name, ())) for name in ("compare", "reset", "delay")}
+        found |= self._beyond_on(data)
+        found |= {name: set() for name in ("weights", "bias", "decay", "threshold")}
+        for q in self.program.projections:
+            if _single_ones_far(np.abs(self.exact.weights[q.name] - q.synapses.weight)):
+                found["weights"].add(q.target)
         for p in self.program.populations:
             neuron, e = p.neuron, self.exact.neurons.get(p.name)
-            if isinstance(neuron, Input) and bool((np.abs(values[p.name] - messages[p.name]) > 0.5 + 1e-9).any()):
-                found["activation"].add(p.name)
             for cause in integer_mix.differing(neuron, self.exact.integer.get(p.name, neuron)):
                 found.setdefault(cause, set()).add(p.name)
             if e is None:
@@ -175,6 +204,18 @@ def _beyond_decays(du: Any, dv: Any, alpha: FloatArray, beta: FloatArray) -> boo
         np.asarray(DECAY_ONE - np.asarray(dv)).reshape(-1), beta.shape
     )
     return bool((np.abs(current) > 1.0).any() or (np.abs(membrane) > 1.0).any())
+
+
+def _single_ones_far(gap: FloatArray) -> bool:
+    """Whether a few weights are off by what neither rounding to nearest nor rounding together gives. Where most are
+    off by half a unit or less it is rounding to nearest, and any other is far; else one that stands out from the rest
+    by a factor."""
+    few = max(1, gap.size // FEW)
+    far = int((gap > HALF + NEAR).sum())
+    if far <= few:
+        return far > 0
+    order = np.sort(gap, axis=None)
+    return bool(order[-1] > OUTLIER * max(1.0, order[-2]))
 
 
 def _near(real: FloatArray, whole: npt.NDArray[Any]) -> bool:

@@ -102,7 +102,10 @@ def lowered_like(network: Network, program: Program, meta: Mapping[str, Any]) ->
     payload = target.widths.payload.value
     coded = "sigma-delta" if meta.get("coding") else "none"
     lowered = lower(expand_max_pools(network), program.steps, graded=payload is None or payload > 1, coding=coded)
-    planned = schedule(lowered, attention=str(meta.get("attention", "parallel")), mode="auto")
+    given = meta.get("options")
+    options = given if isinstance(given, Mapping) else {}
+    attention, mode = str(options.get("attention", "parallel")), str(options.get("mode", "auto"))
+    planned = schedule(lowered, attention=attention, mode=mode)
     stored = target.widths.delay.value
     return relay_long_delays(lowered, planned, None if stored is None else stored + 1)[0]
 

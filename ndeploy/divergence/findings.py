@@ -132,20 +132,29 @@ def of_programs(program: Program, reference: Program, cause: str, populations: f
 def _gap(
     what: str, own: npt.NDArray[np.float64] | npt.NDArray[np.int64], real: FloatArray, shape: tuple[int, ...]
 ) -> tuple[float, str]:
-    """The largest difference, over the largest value, and a sentence."""
+    """The largest difference, over the largest value, and a sentence. Arrays of another layout (a table by tick) are
+    told by their own index; of other sizes than one another, by these."""
     a, b = _full(own, shape), _full(real, shape)
+    if a.shape != b.shape:
+        return 1.0, f"{what} holds {a.size} values, in the reference {b.size}"
     gap = np.abs(a - b)
     at = int(gap.argmax())
     scale = max(float(np.abs(b).max()), float(np.abs(a).max()), 1e-30)
-    place = "" if gap.size == 1 or bool((gap == gap[0]).all()) else f" (neuron {at})"
-    return float(gap[at]) / scale, f"{what}: {a[at]:.7g}, in the reference {b[at]:.7g}{place}"
+    index = f"neuron {at}" if gap.ndim == 1 else f"at {list(_worst(gap))}"
+    place = "" if gap.size == 1 or bool((gap == gap.flat[0]).all()) else f" ({index})"
+    return float(gap.flat[at]) / scale, f"{what}: {a.flat[at]:.7g}, in the reference {b.flat[at]:.7g}{place}"
 
 
 def _full(value: npt.ArrayLike, shape: tuple[int, ...]) -> FloatArray:
-    """By neuron, flat; what is flat already stays."""
+    """By neuron, flat; what is flat already, and what is no array of neurons, stays."""
     array = np.asarray(value, dtype=np.float64)
     size = math.prod(shape)
-    return array if array.shape == (size,) else np.broadcast_to(array, shape).reshape(-1)
+    if array.shape == (size,):
+        return array
+    try:
+        return np.broadcast_to(array, shape).reshape(-1)
+    except ValueError:
+        return array
 
 
 def _worst(gap: npt.NDArray[np.float64] | npt.NDArray[np.int64]) -> tuple[int, ...]:

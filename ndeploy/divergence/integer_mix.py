@@ -32,7 +32,7 @@ FIELDS = {
     "emit_bits": "activation",
     "emit_shift": "activation",
 }
-"""The cause a neuron's field belongs to; every other field is a rescaling, "shift"."""
+"""The cause a neuron's field belongs to; every other field is part of how it makes its message, "arithmetic"."""
 
 
 def equal(one: Any, other: Any) -> bool:
@@ -60,7 +60,7 @@ def differing(one: Neuron, second: Neuron) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     for field in fields(one):
         if not equal(getattr(one, field.name), getattr(second, field.name)):
-            found.setdefault(FIELDS.get(field.name, "shift"), []).append(field.name)
+            found.setdefault(FIELDS.get(field.name, "arithmetic"), []).append(field.name)
     for name, other in (("vth", "bias"), ("bias", "threshold")):
         cause = FIELDS[name]
         if found.get(cause) == [name] and other not in found and _off_by_one(one, second, name):

@@ -19,9 +19,9 @@ by more, for every one differs by its rounding. Spikes, and values of two intege
 
 @dataclass(frozen=True)
 class Parting:
-    """The first value of a layer that differs. neuron: its place in the population; reference, program: what each sent
-    (of a population that sends nothing, its membrane), in real values; membranes: both membranes after that step, the
-    reference's first, None where there are none."""
+    """The first value of a layer that differs: a message, or between integer executions a membrane. neuron: its place
+    in the population; reference, program: what each sent (of a population that sends nothing, its membrane), in real
+    values; membranes: both membranes after that step, the reference's first, None where there are none."""
 
     layer: str
     sample: int
@@ -116,6 +116,9 @@ class Layers:
         if not self.exact and kind_of(population) != "spikes":
             bound = TOLERANCE * np.sqrt(np.mean(wanted**2, axis=(1, 2), keepdims=True))
         differ = np.abs(own - wanted) > bound
+        if self.exact and mine is not None and theirs is not None:
+            # a membrane goes wrong before a spike does
+            differ |= mine != theirs
         if not differ.any():
             return None
         at = tuple(int(i) for i in np.unravel_index(int(differ.argmax()), differ.shape))

@@ -20,6 +20,7 @@ from ndeploy.errors import UsageError
 from ndeploy.ir.network import Network
 from ndeploy.ir.program import Program
 from ndeploy.neurons import Input
+from ndeploy.printable import printable
 from ndeploy.runners import Runner, RunnerOptions
 from ndeploy.ticks import _traced
 
@@ -95,12 +96,13 @@ class Floats:
 
 @dataclass(frozen=True, eq=False)
 class Recorded:
-    """Float values from a file."""
+    """Float values from a file. recorder: "", for it says no runner."""
 
     program: Program
     values: dict[str, Array]
     output: Array | None
     exact: bool = False
+    recorder: str = ""
 
     def signals(self, part: Data, start: int) -> Signals:
         """The recorded values of these samples."""
@@ -111,11 +113,13 @@ class Recorded:
 
 @dataclass(frozen=True, eq=False)
 class Traced:
-    """Integers that a run has recorded (`ndeploy run --trace --output`)."""
+    """Integers that a run has recorded (`ndeploy run --trace --output`). recorder: ", recorded from RUNNER" where the
+    file says it."""
 
     program: Program
     traces: dict[str, Array]
     exact: bool = True
+    recorder: str = ""
 
     def signals(self, part: Data, start: int) -> Signals:
         """The recorded values of these samples."""
@@ -156,7 +160,19 @@ def _keys(name: str, state: tuple[str, ...]) -> list[str]:
     return [f"spikes/{name}", *(f"state/{name}/{variable}" for variable in state)]
 
 
-def recorded(path: Path, program: Program, data: Data) -> Side:
+RUNNER = "runner"
+"""The array of a recorded run that names its runner: the bytes of its UTF-8, uint8."""
+
+
+def _recorder(arrays: dict[str, Array]) -> str:
+    """ ", recorded from board", "" where the file does not say."""
+    told = arrays.get(RUNNER)
+    if told is None or told.dtype != np.uint8 or told.ndim != 1 or not 0 < len(told) <= 64:
+        return ""
+    return f", recorded from {printable(told.tobytes().decode('utf-8', 'replace'))}"
+
+
+def recorded(path: Path, program: Program, data: Data) -> Recorded | Traced:
     """A trace from a file: of a run, or of float values (`tick_sources.load_trace`).
 
     Raises UsageError ND652 (another program's, or of other or fewer samples), and what reading raises.
@@ -189,7 +205,7 @@ def recorded(path: Path, program: Program, data: Data) -> Side:
                     help=f"give --limit {len(value)}",
                 )
             wanted[key] = value
-    return Traced(program, wanted)
+    return Traced(program, wanted, recorder=_recorder(arrays))
 
 
 def plain_simulator(program: Program, threads: int | None) -> Executed:

@@ -28,13 +28,14 @@ def report(found: Comparison) -> list[RenderableType]:
             "[dim]rate: spikes a neuron and step; rate error: of the counts; shift: steps early or late; matched: of "
             "all spikes, sent by both at the same step; parts: at sample, step[/dim]"
         )
-    if found.ablation is not None and found.ablation.shares:
-        shown.append(_causes(found.ablation))
-        named = found.ablation.named
-        if named is not None:
-            lines = {"cause": f"{named.title}{where(named)}", "to mend it": named.remedy}
-            lines |= {"what differs" if i == 0 else " " * i: line for i, line in enumerate(named.findings)}
-            shown.append(style.facts(lines))
+    if found.mistakes is not None and found.mistakes.shares:
+        shown.append(_causes(found.mistakes, MISTAKES))
+    if found.apart is not None:
+        shown.append(_apart(found))
+    elif found.ablation is not None and found.ablation.shares:
+        shown.append(_causes(found.ablation, CAUSES))
+    if found.named is not None:
+        shown.append(style.facts(remedy(found.named)))
     if found.no_ablation:
         shown.append(f"[dim]no cause is named: {style.plain(found.no_ablation)}[/dim]")
     shown += [f"[yellow]note[/yellow]: {style.plain(note)}" for note in found.notes]
@@ -45,20 +46,35 @@ def verdict(found: Comparison) -> str:
     """One sentence."""
     if found.first is None:
         kind = "agree on every value" if found.exact else "agree within the rounding of graded values"
+        mistaken = None if found.mistakes is None else found.mistakes.named
+        if mistaken is not None:
+            kind += f"; its {mistaken.cause}{where(mistaken)} is not what a compile of today gives"
         return f"The program and {found.against} {kind}."
     start = (
         f"The program parts from {found.against} in layer '{found.first.layer}' at model step {found.first.step} of "
         f"sample {found.first.sample}"
     )
-    named = None if found.ablation is None else found.ablation.named
+    named = found.named
     if named is None:
         return f"{start}."
+    if found.mistakes is not None and found.mistakes.named is not None:
+        also = [s.cause for s in found.mistakes.shares if s.cause != named.cause]
+        more = f", and {' and '.join(also)} less" if also else ""
+        return f"{start}; its {named.cause}{where(named)} is not what a compile of today gives{more}."
+    if found.apart is not None:
+        return f"{start}; beside their float networks {named.cause}{where(named)} sets the two most apart."
     if found.ablation is not None and len(found.ablation.shares) == 1:
         return f"{start}; the one thing that differs is {named.cause}{where(named)}."
     beyond = " (more than rounding)" if named.beyond and not found.exact else ""
     if named.share < DEFECT:
         return f"{start}; what differs by more than rounding is {named.cause}{where(named)}."
     return f"{start}; {style.percent(named.share)} of the distance comes from {named.cause}{where(named)}{beyond}."
+
+
+def remedy(named: Share) -> dict[str, str]:
+    """What the named cause is, what mends it and what differs, as label and sentence."""
+    lines = {"cause": f"{named.title}{where(named)}", "to mend it": named.remedy}
+    return lines | {"what differs" if i == 0 else " " * i: line for i, line in enumerate(named.findings)}
 
 
 def where(share: Share) -> str:
@@ -82,6 +98,8 @@ def facts(found: Comparison) -> dict[str, str]:
             )
     if found.first is not None:
         lines["first divergence"] = parting(found.first)
+    if found.today:
+        lines["beside it"] = found.today
     return lines
 
 
@@ -135,9 +153,30 @@ def _layers(found: Comparison) -> Table:
     return table
 
 
-def _causes(ablation: Ablation) -> Table:
+CAUSES = "causes"
+MISTAKES = "beside a compile of today"
+"""Titles of tables of causes."""
+
+
+def _apart(found: Comparison) -> Table:
+    assert found.apart is not None
+    table = style.grid(
+        f"distance from the float network: {style.many(found.apart.program.samples, 'sample')}",
+        "cause",
+        ">the program",
+        f">{style.plain(found.against)}",
+        ">gap",
+    )
+    own, theirs = found.apart.distances
+    table.add_row("[dim]all[/dim]", f"{own:.3g}", f"{theirs:.3g}", f"{own - theirs:+.3g}")
+    for row in found.apart.rows:
+        table.add_row(row.cause, f"{row.program:.3g}", f"{row.reference:.3g}", f"{row.gap:+.3g}")
+    return table
+
+
+def _causes(ablation: Ablation, what: str) -> Table:
     title = (
-        f"causes: {style.many(ablation.samples, 'sample')} with one cause mended, and with it alone in the reference"
+        f"{what}: {style.many(ablation.samples, 'sample')} with one cause mended, and with it alone in the reference"
     )
     table = style.grid(
         title, "cause", ">explains", ">distance mended", ">alone", ">answers alike mended", "beyond rounding"

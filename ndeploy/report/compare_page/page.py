@@ -7,6 +7,7 @@ import json
 from markupsafe import Markup
 
 from ndeploy.divergence.ablation import Ablation
+from ndeploy.divergence.apart import Apart
 from ndeploy.divergence.compare import Comparison
 from ndeploy.report import compare as text
 from ndeploy.report import style
@@ -21,7 +22,18 @@ STEPS = 512
 def page(found: Comparison) -> str:
     """The page. Names come from artifacts: they are escaped."""
     sections = [Section("In numbers", items([f"{name}: {value}" for name, value in text.facts(found).items()]))]
-    if found.ablation is not None and found.ablation.shares:
+    if found.named is not None:
+        sections.append(
+            Section(
+                "What to mend",
+                items([f"{name}: {said}".strip(": ") for name, said in text.remedy(found.named).items()]),
+            )
+        )
+    if found.mistakes is not None and found.mistakes.shares:
+        sections.append(Section("Beside a compile of today", _causes(found.mistakes)))
+    if found.apart is not None:
+        sections.append(Section("Causes", _apart(found, found.apart)))
+    elif found.ablation is not None and found.ablation.shares:
         sections.append(Section("Causes", _causes(found.ablation)))
     elif found.no_ablation:
         sections.append(Section("Causes", items([f"No cause is named: {found.no_ablation}"])))
@@ -30,7 +42,7 @@ def page(found: Comparison) -> str:
     sections.append(Section("Layers", _layers(found)))
     if found.rasters:
         drawn = Markup("").join(raster(r) for r in found.rasters)
-        sections.append(Section(f"Spikes of sample {found.rasters[0].sample}", LEGEND + drawn))
+        sections.append(Section(f"Messages of sample {found.rasters[0].sample}", LEGEND + drawn))
     sections.append(Section("Reproduce", _reproduce(found)))
     under = f"The program beside {found.against}: {style.many(found.samples, 'sample')}"
     made = document("Comparison of two executions", under, text.verdict(found), sections, _FOOT)
@@ -72,12 +84,17 @@ def _causes(ablation: Ablation) -> Markup:
             )
         )
     note = f"{style.many(ablation.samples, 'sample')}, each run once for every cause mended and once for it alone."
-    made = table(Table("Causes and what they explain", columns, tuple(rows), note=note))
-    named = ablation.named
-    if named is None:
-        return made
-    lines = [f"Cause: {named.title}{text.where(named)}.", f"To mend it: {named.remedy}.", *named.findings]
-    return made + items(lines)
+    return table(Table("Causes and what they explain", columns, tuple(rows), note=note))
+
+
+def _apart(found: Comparison, apart: Apart) -> Markup:
+    columns = (Column("cause", "name"), Column("the program"), Column(found.against), Column("gap"))
+    own, theirs = apart.distances
+    rows = [Row(("all", f"{own:.3g}", f"{theirs:.3g}", f"{own - theirs:+.3g}"), "part")]
+    rows += [Row((r.cause, f"{r.program:.3g}", f"{r.reference:.3g}", f"{r.gap:+.3g}")) for r in apart.rows]
+    many = style.many(apart.program.samples, "sample")
+    note = f"Distance from its own float network that a cause explains in each; {many}."
+    return table(Table("Each beside its float network", columns, tuple(rows), note=note))
 
 
 def _layers(found: Comparison) -> Markup:
