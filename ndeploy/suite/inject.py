@@ -9,29 +9,35 @@ from typing import Any
 import numpy as np
 
 from ndeploy.errors import RefusedError, UsageError
-from ndeploy.fixed import STATE_MAX, IntArray
-from ndeploy.ir.program import Population, Program, Projection
-from ndeploy.neurons import CubaLif
+from ndeploy.fixed import IntArray
+from ndeploy.ir.program import Program, Projection
+from ndeploy.suite.inject_stuck import Held, held, places_of
 
 KINDS = ("bits", "stuck")
 MOST = 1 << 30
-DRAWS = 3
+DRAWS = 5
 """Draws of the same number of faults: one says little."""
+LEVELS = 6
+"""Numbers of faults at most, none not counted: a curve, at a bounded cost."""
 
 
 @dataclass(frozen=True)
 class Injection:
-    """kind: "bits" flips bits of stored weights, "stuck" holds spiking neurons silent or firing; faults: how many at
-    most; seed: of the first draw."""
+    """kind: "bits" flips bits of stored weights and delays, "stuck" holds neurons silent or at a value; faults: how
+    many at most; seed: of the first draw."""
 
     kind: str
     faults: int
     seed: int = 0
 
     def levels(self) -> tuple[int, ...]:
-        """1, 2, 4, ... and `faults`."""
-        powers = [1 << i for i in range(self.faults.bit_length()) if 1 << i < self.faults]
-        return (*powers, self.faults)
+        """1, 2, 4, ... and `faults`; 1, 4, 16, ... and so on where that would be more than `LEVELS`."""
+        step = 1
+        while True:
+            powers = [1 << i for i in range(0, self.faults.bit_length(), step) if 1 << i < self.faults]
+            if len(powers) < LEVELS:
+                return (*powers, self.faults)
+            step += 1
 
 
 def parse(text: str) -> Injection:
@@ -51,27 +57,38 @@ def faulty(program: Program, kind: str, faults: int, seed: int) -> Program:
 
     Raises RefusedError ND664 where the program has fewer places than faults.
     """
-    places = _places(program, kind)
+    found = draw(program, kind, faults, seed)
+    if kind == "stuck":
+        return held(program, found)
+    parts = tuple(_flipped(p, own.places) for p, own in zip(program.projections, found, strict=True))
+    return replace(program, projections=parts)
+
+
+def draw(program: Program, kind: str, faults: int, seed: int) -> list[Held]:
+    """Where the faults are, by projection ("bits"), or by population and then by product ("stuck").
+
+    Raises RefusedError ND664 where the program has fewer places than faults.
+    """
+    sizes = [_bits_of(p) for p in program.projections] if kind == "bits" else places_of(program)
+    places = np.cumsum(np.array(sizes, dtype=np.int64))
     total = int(places[-1]) if len(places) else 0
     if faults > total:
-        what = "bits of weights" if kind == "bits" else "spiking neurons"
         raise RefusedError(
             "ND664",
-            f"'{program.name}' has {total} {what}, {faults} were to be faulty",
-            help="inject fewer faults; neurons can be stuck where they are leaky integrate-and-fire",
+            f"'{program.name}' has {total} {_what(program, kind)}, {faults} were to be faulty",
+            help="inject fewer faults",
         )
     chosen = _choose(total, faults, seed)
     owners = np.searchsorted(places, chosen, side="right")
     within = chosen - np.concatenate([[0], places])[owners]
+    drawn = np.random.default_rng([seed, 1]).random((faults, 2))
+    return [Held(within[owners == i], drawn[owners == i]) for i in range(len(sizes))]
+
+
+def _what(program: Program, kind: str) -> str:
     if kind == "bits":
-        parts = tuple(_flipped(projection, within[owners == i]) for i, projection in enumerate(program.projections))
-        return replace(program, projections=parts)
-    rng = np.random.default_rng([seed, 1])
-    firing = rng.random(faults) < 0.5
-    populations = tuple(
-        _stuck(population, within[owners == i], firing[owners == i]) for i, population in enumerate(program.populations)
-    )
-    return replace(program, populations=populations)
+        return "bits of weights"
+    return "spiking neurons" if all(p.neuron.message.bits == 1 for p in program.populations) else "neurons"
 
 
 def _choose(total: int, faults: int, seed: int) -> IntArray:
@@ -85,16 +102,31 @@ def _choose(total: int, faults: int, seed: int) -> IntArray:
     return np.array(list(found)[:faults], dtype=np.int64)
 
 
-def _places(program: Program, kind: str) -> IntArray:
-    """Running total of the places where a fault can be, by projection or population."""
-    if kind == "bits":
-        sizes = [p.synapses.weight.size * p.weight_bits for p in program.projections]
-    else:
-        sizes = [p.size if isinstance(p.neuron, CubaLif) else 0 for p in program.populations]
-    return np.cumsum(np.array(sizes, dtype=np.int64))
+def _bits_of(projection: Projection) -> int:
+    """Stored bits: of every weight, shared ones once, and of every synapse's own delay."""
+    size = projection.synapses.weight.size
+    return size * (projection.weight_bits + _delay_bits(projection))
+
+
+def _delay_bits(projection: Projection) -> int:
+    """As many as the largest delay of a synapse needs; 0 where synapses have none of their own."""
+    return 0 if projection.delays is None else int(projection.delays.max(initial=0)).bit_length()
 
 
 def _flipped(projection: Projection, places: IntArray) -> Projection:
+    """Bits flipped: first those of the weights, then those of the delays."""
+    own = projection.synapses.weight.size * projection.weight_bits
+    changed = _weights_flipped(projection, places[places < own])
+    late = places[places >= own] - own
+    if projection.delays is None or not len(late):
+        return changed
+    bits = _delay_bits(projection)
+    delays = np.array(projection.delays, dtype=np.int64)
+    np.bitwise_xor.at(delays.reshape(-1), late // bits, np.int64(1) << (late % bits))
+    return replace(changed, delays=delays)
+
+
+def _weights_flipped(projection: Projection, places: IntArray) -> Projection:
     """Bits of the stored mantissas flipped: two's complement where weights are mixed, a magnitude elsewhere."""
     if not len(places):
         return projection
@@ -108,12 +140,3 @@ def _flipped(projection: Projection, places: IntArray) -> Projection:
         stored = np.where(stored >= 1 << (bits - 1), stored - (1 << bits), stored)
     changed = (-stored if negative else stored).astype(weight.dtype).reshape(weight.shape)
     return replace(projection, synapses=replace(projection.synapses, weight=changed))
-
-
-def _stuck(population: Population, places: IntArray, firing: Any) -> Population:
-    """Neurons whose threshold no membrane reaches, or that every membrane but the lowest exceeds."""
-    if not len(places) or not isinstance(population.neuron, CubaLif):
-        return population
-    threshold = np.broadcast_to(np.asarray(population.neuron.vth, dtype=np.int64), population.shape).copy()
-    threshold.reshape(-1)[places] = np.where(firing, -STATE_MAX, STATE_MAX)
-    return replace(population, neuron=replace(population.neuron, vth=threshold))
