@@ -246,12 +246,15 @@ def _serve(connection: Connection, mark: str) -> None:
             outcome = packed(attempt(function, context, argument, 1))
             with one:
                 connection.send(("done", outcome))
-    except (EOFError, OSError):
-        return  # the parent closed its end
+    except (EOFError, OSError, SystemExit):
+        pass  # the parent closed its end, or asked to leave
+    finally:
+        os._exit(0)  # what was leased is given back by now; the libraries' own ends take longer than the grace
 
 
 def _leave(number: int, frame: FrameType | None) -> NoReturn:
     # an exception, so that leases are given back and commands ended on the way out
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     raise SystemExit(0)
 
 

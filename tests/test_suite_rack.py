@@ -1,0 +1,125 @@
+"""Suites on racks of boards that hang, lie, die and are fought for: results are those of a serial run, or the boards
+are to blame; and nothing is left."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from multiprocessing import resource_tracker
+from pathlib import Path
+
+import pytest
+from boards import TOKEN, left_open
+from racks import case, loaded, numbers, rack, served, soon
+
+from ndeploy.suite.lanes_process import ProcessLane
+from ndeploy.suite.measure import Context
+from ndeploy.suite.run import run
+from ndeploy.suite.verdict import SuiteResult
+
+PAUSES = (0.2, 0.2)
+UNTIMED = Context(timed=False)
+"""Times are measured anew in every process, and are not what is looked at here."""
+
+
+@pytest.fixture(autouse=True)
+def _environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NDEPLOY_BOARD_TOKEN", TOKEN)
+    monkeypatch.delenv("NDEPLOY_BOARD", raising=False)
+
+
+@pytest.fixture
+def serial(tmp_path: Path) -> SuiteResult:
+    """The suite on the simulator, case by case, in this process; its baseline is written."""
+    return run(loaded(tmp_path, 6, "sim"), UNTIMED, update=True)
+
+
+def test_a_rack_with_a_board_that_hangs_and_one_that_flips_bits_gives_the_serial_result(
+    tmp_path: Path, serial: SuiteResult
+) -> None:
+    resource_tracker.ensure_running()  # stays until this process ends
+    before = _left()
+    with rack("hang=1,seed=1", "flip=1,seed=2", "") as urls:
+        result = run(loaded(tmp_path, 6), UNTIMED, boards=urls, pauses=PAUSES)
+        assert numbers(result) == numbers(serial)
+        assert result.exit_code == 0
+        assert {entry.board for entry in result.quarantined} == set(urls[:2])
+        assert {found.board for found in result.results} == {urls[2]}
+        assert sum(bool(found.moves) for found in result.results) == 2
+        told = result.to_json()
+        assert {entry["board"] for entry in told["quarantined"]} == set(urls[:2])
+        assert told["cases"][5]["board"] == urls[2]
+    assert soon(lambda: _left() == before)
+
+
+def test_all_boards_dead_is_exit_3_and_blames_the_boards(tmp_path: Path, serial: SuiteResult) -> None:
+    with rack("", "") as urls:
+        pass
+    result = run(loaded(tmp_path, 4), UNTIMED, boards=urls, pauses=(0.1,))
+    assert result.exit_code == 3
+    assert {(found.outcome, found.blame) for found in result.results} == {("error", "board")}
+    assert {entry.board for entry in result.quarantined} == set(urls)
+
+
+def test_a_server_killed_in_the_middle_of_a_case_loses_nothing(tmp_path: Path, serial: SuiteResult) -> None:
+    """Of two real servers one is ended by kill -9, with a case on it."""
+    with served("--runner", "oracle", "--inject", "slow=1,seed=1") as (doomed, first), rack("slow=1") as (second,):
+        killer = threading.Thread(target=lambda: soon(lambda: _leased(first)) and doomed.kill())
+        killer.start()
+        result = run(loaded(tmp_path, 6), UNTIMED, boards=[first, second], pauses=PAUSES)
+        killer.join()
+        assert doomed.poll() is not None
+    assert numbers(result) == numbers(serial)
+    assert [entry.board for entry in result.quarantined] == [first]
+    assert any(first in move for found in result.results for move in found.moves)
+
+
+def test_a_lanes_process_killed_in_the_middle_of_a_case_starts_anew(
+    tmp_path: Path, serial: SuiteResult, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lanes: list[ProcessLane] = []
+    begun = ProcessLane.submit
+
+    def submit(lane: ProcessLane, case: object) -> object:
+        lanes.append(lane)
+        return begun(lane, case)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(ProcessLane, "submit", submit)
+    with rack("slow=1") as (url,):
+
+        def kill() -> None:
+            assert soon(lambda: _leased(url))
+            assert lanes[0].pid is not None
+            os.kill(lanes[0].pid, signal.SIGKILL)
+
+        killer = threading.Thread(target=kill)
+        killer.start()
+        result = run(loaded(tmp_path, 2), UNTIMED, boards=[url], pauses=PAUSES)
+        killer.join()
+    assert numbers(result) == numbers(serial)[:2]
+    assert "was killed by SIGKILL: tried once more" in result.results[0].moves[0]
+    assert not result.quarantined
+
+
+def test_workers_and_boards_together_give_what_one_process_gives(tmp_path: Path) -> None:
+    (tmp_path / "sims").mkdir()
+    wanted = run(loaded(tmp_path / "sims", 6, "sim"), UNTIMED)
+    extra = case("s0", "sim", 1) + case("s1", "sim", 2)
+    with rack("") as urls:
+        result = run(loaded(tmp_path, 4, extra=extra), UNTIMED, boards=urls)
+    assert [entry[2] for entry in numbers(result)] == [entry[2] for entry in numbers(wanted)[:4] + numbers(wanted)[:2]]
+    assert result.passed
+    assert {found.board for found in result.results[4:]} == {""}
+
+
+def _left() -> dict[str, int]:
+    """Without shared memory, which is the whole machine's."""
+    return {what: count for what, count in left_open().items() if what != "memory"}
+
+
+def _leased(url: str) -> bool:
+    from ndeploy.board.runner import status
+    from ndeploy.runners import RunnerOptions
+
+    return int(status(RunnerOptions(board=url))["leases"]) > 0
