@@ -132,6 +132,7 @@ def join(results: list[RunResult]) -> RunResult:
     """The results of consecutive batches as one; at least one."""
     first = results[0]
     activities = [r.activity for r in results if r.activity is not None]
+    readings = [r.power for r in results if r.power is not None]
     predictions = [r.predictions for r in results if r.predictions is not None]
     return RunResult(
         outputs=_joined(r.outputs for r in results),
@@ -147,6 +148,7 @@ def join(results: list[RunResult]) -> RunResult:
         traces=_joined(r.traces for r in results),
         overflow=merged_overflow(r.overflow for r in results),
         activity=reduce(add, activities) if len(activities) == len(results) else None,
+        power=reduce(add, readings) if len(readings) == len(results) else None,
     )
 
 

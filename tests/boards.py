@@ -11,9 +11,11 @@ from pathlib import Path
 
 import numpy as np
 
+from ndeploy import plugins
 from ndeploy.board.desk import Terms
 from ndeploy.board.device import Device
 from ndeploy.board.link import Tcp, address
+from ndeploy.board.meter import ModelMeter
 from ndeploy.board.runner import BoardRunner, Patience
 from ndeploy.board.server import Server
 from ndeploy.board.software import SoftwareBoard
@@ -23,12 +25,18 @@ from ndeploy.runners import BUILT_IN, RunnerOptions
 
 TOKEN = "a token of the tests"
 TERMS = Terms(idle=5.0, longest=30.0, run=0.5, waiting=2, beat=0.05)
+SHARED = "/dev/shm/"
 PATIENCE = Patience(wait=10.0, request=5.0, retries=3, pause=0.01)
 
 
 def oracle_board() -> SoftwareBoard:
     """The oracle compiles nothing, so that it is the fastest on programs of ten neurons."""
     return SoftwareBoard(BUILT_IN["oracle"], "oracle")
+
+
+def metered_board() -> SoftwareBoard:
+    """One with a meter, which is a model."""
+    return SoftwareBoard(BUILT_IN["oracle"], "oracle", meter=ModelMeter(plugins.target("loihi2")))
 
 
 @contextlib.contextmanager
@@ -86,14 +94,16 @@ def same(found: RunResult, wanted: RunResult) -> bool:
 
 
 def left_open() -> dict[str, int]:
-    """Threads, descriptors, shared memory and children of this process."""
+    """Threads, descriptors, shared memory and children of this process; other processes have theirs beside it."""
     children = Path(f"/proc/self/task/{threading.get_native_id()}/children")
     return {
         "threads": sum(
             t.name in ("board client", "board device", "board keeper", "cable") for t in threading.enumerate()
         ),
         "sockets": sum(_is_socket(entry) for entry in Path("/proc/self/fd").iterdir()),
-        "memory": len(os.listdir("/dev/shm")),
+        "memory": len(
+            {line.split()[-1] for line in Path("/proc/self/maps").read_text().splitlines() if SHARED in line}
+        ),
         "children": len(children.read_text().split()) if children.exists() else 0,
     }
 

@@ -26,7 +26,9 @@ from ndeploy.fixed import IntArray
 from ndeploy.ir.program import Program
 from ndeploy.ir.result import Activity, Counts, RunResult
 from ndeploy.neurons import Input
+from ndeploy.printable import printable
 
+MOST_SOURCE = 200
 AGAIN = "try again; a board that does this again is broken: take it out of use"
 
 
@@ -42,7 +44,8 @@ def contradicting(what: str) -> UnreachableError:
 
 @dataclass(frozen=True)
 class Power:
-    """A meter that only goes up: joules and the seconds it has measured, and when we read it (time.monotonic)."""
+    """A meter that only goes up: joules and the seconds it has measured while the board worked on streams, and when we
+    read it (time.monotonic)."""
 
     joules: float
     seconds: float
@@ -74,6 +77,20 @@ def power(fields: Mapping[str, Any], welcome: Mapping[str, Any], before: Power |
     if not low * seconds * 0.99 <= joules <= high * seconds * 1.01 + 1e-12:
         raise contradicting(f"{joules:.3g} J in {seconds:.3g} s are not the {low:g} to {high:g} W that it can draw")
     return now
+
+
+SCOPES = ("dynamic", "total")
+
+
+def meter(welcome: Mapping[str, Any]) -> tuple[str, str]:
+    """(who says what the meter shows, "dynamic" or "total"). A board that does not say has a meter in its supply, which
+    measures static energy too. Raises FrameError."""
+    said = welcome.get("meter")
+    if said is None:
+        return f"the meter of '{printable(text(welcome, 'runner', '?', 80))}'", "total"
+    if not isinstance(said, dict) or said.get("scope") not in SCOPES:
+        raise FrameError(f"the meter is not described with a source and a scope of {', '.join(SCOPES)}")
+    return printable(text(said, "source", "", MOST_SOURCE).replace(";", ",")) or "a meter without a name", said["scope"]
 
 
 def _range(watts: Any) -> tuple[float, float]:

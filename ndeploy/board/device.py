@@ -15,7 +15,8 @@ class Device(Protocol):
     """ask may be called by one thread at a time; abort, from any thread, makes it return or raise soon."""
 
     def describe(self) -> dict[str, Any]:
-        """For the welcome: "runner", "features" (of "readback", "counters", "digests", "power"), "watts" or None."""
+        """For the welcome: "runner", "features" (of "readback", "counters", "digests", "power"), "watts" or None, and
+        "meter", its "source" and "scope", or None."""
         ...
 
     def ask(self, frame: Frame, limit: float) -> Frame:

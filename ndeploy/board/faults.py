@@ -1,13 +1,12 @@
 """A software board that fails on purpose, by a seed: the test bench of everything that must survive a bad board.
 
-Its power meter is made up (METER_WATTS): it is there to be lied about, not to be believed.
+Where the board has a meter, that lies too: so that nobody can miss it ("power"), or by a factor of energy ("scale").
 """
 
 from __future__ import annotations
 
 import random
 import threading
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -30,29 +29,39 @@ KINDS: Mapping[str, str] = {
     "slow": "answers late",
     "fail": "says that it failed",
     "die": "ends, where it is a process of its own",
-    "power": "shows an energy that cannot be",
+    "power": "shows an energy, or a time, that cannot be",
+    "scale": "counts the energy of a stream times or divided by `factor`",
 }
-METER_WATTS = 1.0
+METERED = ("power", "scale")
+"""Those that a board without a meter cannot have."""
 SLOW_SECONDS = 0.2
 
 
 @dataclass(frozen=True)
 class Plan:
-    """rates: probability of each kind, by request. seed: what decides."""
+    """rates: probability of each kind, by request. seed: what decides. factor: of "scale", above 1."""
 
     rates: Mapping[str, float]
     seed: int = 0
+    factor: float = 1.2
+
+    @property
+    def needs_meter(self) -> bool:
+        """Whether it lies about energy."""
+        return any(self.rates.get(kind) for kind in METERED)
 
 
 def plan(words: str) -> Plan:
-    """Of "flip=0.1,hang=0.05,seed=3". Raises UsageError ND632."""
+    """Of "flip=0.1,scale=1,factor=1.5,seed=3". Raises UsageError ND632."""
     rates: dict[str, float] = {}
-    seed = 0
+    seed, factor = 0, Plan.factor
     for word in filter(None, words.split(",")):
         name, _, value = word.strip().partition("=")
         try:
             if name == "seed":
                 seed = int(value)
+            elif name == "factor" and 1 < float(value) < 1e6:
+                factor = float(value)
             elif name in KINDS and name not in rates and 0 <= float(value) <= 1:
                 rates[name] = float(value)
             else:
@@ -61,9 +70,9 @@ def plan(words: str) -> Plan:
             raise UsageError(
                 "ND632",
                 f"'{word[:80]}' is no fault and its probability",
-                help=f"give KIND=PROBABILITY, of {', '.join(KINDS)}, and seed=N, separated by commas",
+                help=f"give KIND=PROBABILITY, of {', '.join(KINDS)}, seed=N, and factor=F above 1, separated by commas",
             ) from None
-    return Plan(rates, seed)
+    return Plan(rates, seed, factor)
 
 
 def _fail() -> None:
@@ -78,17 +87,12 @@ class FaultyBoard:
         self._random = random.Random(plan.seed)
         self._aborted = threading.Event()
         self._one = threading.Lock()
-        self._joules = self._seconds = 0.0
+        self._true = self._told = 0.0
         self._lies = 0
         self.happened: list[str] = []
 
     def describe(self) -> dict[str, Any]:
-        described = self._board.describe()
-        return {
-            **described,
-            "features": [*described["features"], "power"],
-            "watts": [METER_WATTS * 0.5, METER_WATTS * 2],
-        }
+        return self._board.describe()
 
     def ask(self, frame: Frame, limit: float) -> Frame:
         with self._one:
@@ -112,8 +116,9 @@ class FaultyBoard:
         if frame.op == "stream":
             return self._stream(frame, limit)
         answer = self._board.ask(frame, limit)
-        if frame.op in ("program", "read"):
-            answer = Frame(answer.op, {**answer.fields, "power": self._meter()}, answer.body)
+        true = answer.fields.get("power")
+        if isinstance(true, dict):
+            answer = Frame(answer.op, {**answer.fields, "power": self._meter(true)}, answer.body)
         return answer
 
     def abort(self) -> None:
@@ -138,10 +143,7 @@ class FaultyBoard:
         incoming = [kind for kind in faults if self._random.random() < 0.5]
         for kind in incoming:
             frame = self._changed(frame, kind)
-        began = time.monotonic()
         answer = self._board.ask(frame, limit)
-        self._seconds += time.monotonic() - began
-        self._joules = METER_WATTS * self._seconds
         for kind in faults:
             if kind not in incoming:
                 answer = self._changed(answer, kind)
@@ -154,13 +156,19 @@ class FaultyBoard:
         listed, body = arrays.pack(named)
         return Frame(frame.op, {**frame.fields, "arrays": listed}, body)
 
-    def _meter(self) -> dict[str, float]:
-        said = {"joules": self._joules, "seconds": self._seconds}
+    def _meter(self, true: Mapping[str, float]) -> dict[str, float]:
+        """What the meter shows in place of the truth."""
+        step, self._true = true["joules"] - self._true, true["joules"]
+        if step > 0 and self._draws("scale"):
+            step *= self._plan.factor if self._random.random() < 0.5 else 1 / self._plan.factor
+        self._told += step
+        said = {"joules": self._told, "seconds": true["seconds"]}
         if self._draws("power"):
             self._lies += 1
-            lie = self._random.choice(("negative", "huge", "fast"))
-            said["joules"] = -1.0 if lie == "negative" else said["joules"] + 1e6 * self._lies * (lie == "huge")
-            said["seconds"] += 1e5 * self._lies * (lie == "fast")
+            if self._random.random() < 0.5:
+                said["joules"] = -1.0
+            else:
+                said["seconds"] += 1e5 * self._lies
         return said
 
 

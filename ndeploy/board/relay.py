@@ -25,7 +25,7 @@ class Relay:
         self._newest: Link | None = None
         self._link: Link | None = Link(command, "", begun=self._begun)
         welcome = self._link.welcome
-        self._described = {name: welcome.get(name) for name in ("runner", "features", "watts")}
+        self._described = {name: welcome.get(name) for name in ("runner", "features", "watts", "meter")}
         try:
             self.artifact_bytes, self.stream_bytes = (
                 int(number(welcome, name, 0, 0, 2**53)) for name in ("artifact_bytes", "stream_bytes")

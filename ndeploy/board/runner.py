@@ -6,25 +6,25 @@ import os
 import random
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ndeploy.artifact import Artifact, sha256, to_bytes
-from ndeploy.board import arrays, credible
+from ndeploy.board import arrays, credible, failures
 from ndeploy.board.device import features
 from ndeploy.board.link import Command, Link, Tcp, address
 from ndeploy.board.protocol import AnswerError, Frame, FrameError, GoneError, SlowError, WireError, flag, number, text
 from ndeploy.board.software import memory_digest
-from ndeploy.codes import CODES
-from ndeploy.errors import NdeployError, RefusedError, RunnerError, UnreachableError, UsageError
+from ndeploy.errors import NdeployError, RefusedError, UsageError
 from ndeploy.evaluate import join
 from ndeploy.fixed import IntArray
 from ndeploy.ir.program import Program
-from ndeploy.ir.result import RunResult
+from ndeploy.ir.result import PowerReading, RunResult
 from ndeploy.runners import RunnerOptions
 
-BOARD, TOKEN = "NDEPLOY_BOARD", "NDEPLOY_BOARD_TOKEN"
-"""Environment variables. The token has no option: it would stand in the list of processes."""
+BOARD = "NDEPLOY_BOARD"
+"""Environment variable with the address."""
+TOKEN = failures.TOKEN
 RETRIED = ("ND620", "ND624", "ND625", "ND626", "ND627", "ND628", "ND630")
 """Faults of the board or the way to it. Samples do not depend on each other, so a batch may be run again."""
 SAMPLES = 4096
@@ -68,7 +68,7 @@ class BoardRunner:
         self._loaded: Program | None = None
         self._memory = ""
         self._power: credible.Power | None = None
-        self._power_first: credible.Power | None = None
+        self._discarded = 0.0
         self._jitter = random.Random()
         self.retried: list[NdeployError] = []
 
@@ -78,17 +78,10 @@ class BoardRunner:
     def __exit__(self, *failure: object) -> None:
         self.close()
 
-    @property
-    def joules(self) -> float | None:
-        """What the board's meter counted over all runs of this connection, None where it has none."""
-        if self._power is None or self._power_first is None:
-            return None
-        return self._power.joules - self._power_first.joules
-
     def close(self) -> None:
         """Give the board back. May be called twice."""
         link, self._link, self._loaded = self._link, None, None
-        self._power = self._power_first = None
+        self._power = None
         if link is not None:
             link.close()
 
@@ -121,7 +114,7 @@ class BoardRunner:
                 "leases": int(number(answer.fields, "leases", 0, 0, 2**53)),
             }
         except FrameError as error:
-            raise _broken(error) from error
+            raise failures.broken(error) from error
 
     # -- one part of the samples --------------------------------------------------------------------------------------
 
@@ -173,7 +166,7 @@ class BoardRunner:
         given = {name: message[done : done + part] for name, message in messages.items()}
         part = len(next(iter(given.values())))
         listed, body = arrays.pack(given)
-        limit = _left(deadline, self._patience.request)
+        limit = failures.left(deadline, self._patience.request)
         fields = {"arrays": listed, "trace": trace, "activity": options.activity, "time_limit": limit}
         try:
             answer = self._ask(link, Frame("stream", fields, body), "result", deadline)
@@ -182,26 +175,43 @@ class BoardRunner:
             if error.code not in RETRIED and error.code != "ND690":
                 self._check_memory(link, can, deadline)  # refused for what the program says, not for a flipped bit
             raise
-        self._check_memory(link, can, deadline)
+        reading = self._metered(link, counters, part)
         try:
+            self._check_memory(link, can, deadline)
             result = credible.result(program, given, answer, counters, can, trace=trace)
+        except (FrameError, NdeployError) as error:
+            self._discarded += 0.0 if reading is None else reading.joules
+            if isinstance(error, FrameError):
+                raise failures.broken(error) from error
+            raise
+        if reading is not None:
+            reading, self._discarded = replace(reading, discarded=self._discarded), 0.0
+        return part, replace(result, power=reading)
+
+    def _metered(self, link: Link, counters: Frame, samples: int) -> PowerReading | None:
+        """What the meter counted over the stream that has just ended."""
+        before, self._power = self._power, credible.power(counters.fields, link.welcome, self._power)
+        if before is None or self._power is None:
+            return None
+        try:
+            name, scope = credible.meter(link.welcome)
         except FrameError as error:
-            raise _broken(error) from error
-        self._power = credible.power(counters.fields, link.welcome, self._power)
-        return part, result
+            raise failures.broken(error) from error
+        joules, seconds = self._power.joules - before.joules, self._power.seconds - before.seconds
+        return PowerReading(joules, seconds, samples, name, scope)
 
     def _connected(self) -> Link:
         try:
             self._link = Link(self._where, self._token, self._patience.connect)
         except (OSError, WireError) as error:
-            raise self._unreachable(error) from error
+            raise failures.unreachable(self._where, error) from error
         return self._link
 
     def _leased(self, options: RunnerOptions, deadline: float | None) -> Link:
         if self._link is not None:
             return self._link
         link = self._connected()
-        wait = min(self._patience.wait, _left(deadline, self._patience.wait))
+        wait = min(self._patience.wait, failures.left(deadline, self._patience.wait))
         lease = Frame("lease", {"wait": wait})
 
         def told(beat: Frame) -> None:
@@ -210,23 +220,6 @@ class BoardRunner:
 
         self._ask(link, lease, "leased", deadline, limit=wait + 30.0, watch=told)
         return link
-
-    def _unreachable(self, error: Exception) -> NdeployError:
-        where = (
-            " ".join(self._where.words)
-            if isinstance(self._where, Command)
-            else f"{self._where.host}:{self._where.port}"
-        )
-        if isinstance(error, AnswerError):
-            return _said(error)
-        if isinstance(error, FrameError):
-            return _broken(error)
-        said = getattr(error, "strerror", None) or str(error) or type(error).__name__
-        return UnreachableError(
-            "ND620",
-            f"no board answers at {where}: {said}",
-            help="check the address, and that `ndeploy board serve` or the command runs there",
-        )
 
     def _program(self, link: Link, program: Program, deadline: float | None) -> None:
         if self._loaded is program:
@@ -246,7 +239,6 @@ class BoardRunner:
         if "readback" in features(link.welcome) and answer.fields.get("memory") != self._memory:
             raise credible.untrue("its memory does not hold the program that it was sent")
         self._power = credible.power(answer.fields, link.welcome, self._power)
-        self._power_first = self._power_first or self._power
         self._loaded = program
 
     def _check_memory(self, link: Link, can: Sequence[str], deadline: float | None) -> None:
@@ -287,75 +279,22 @@ class BoardRunner:
     ) -> Frame:
         """The answer, or what the failure means to a user."""
         request = limit or self._patience.request
-        left = _left(deadline, request)
+        left = failures.left(deadline, request)
         try:
             answer = link.request(frame, min(left, request), watch=watch)
         except AnswerError as error:
-            raise _said(error) from error
+            raise failures.said(error) from error
         except SlowError as error:
             if deadline is not None and time.monotonic() >= deadline:
-                raise _out_of_time() from error
-            raise _silent(error) from error
+                raise failures.out_of_time() from error
+            raise failures.silent(error) from error
         except GoneError as error:
-            raise _silent(error) from error
+            raise failures.silent(error) from error
         except WireError as error:
-            raise _broken(error) from error
+            raise failures.broken(error) from error
         if answer.op != wanted:
-            raise _broken(FrameError(f"'{answer.op}' is no answer to '{frame.op}'"))
+            raise failures.broken(FrameError(f"'{answer.op}' is no answer to '{frame.op}'"))
         return answer
-
-
-def _left(deadline: float | None, otherwise: float) -> float:
-    """Seconds left. Raises RunnerError ND690 when there are none."""
-    if deadline is None:
-        return otherwise
-    left = deadline - time.monotonic()
-    if left <= 0:
-        raise _out_of_time()
-    return min(left, otherwise)
-
-
-def _out_of_time() -> RunnerError:
-    return RunnerError(
-        "ND690", "the time limit passed while the board worked", help="raise --time-limit, or run fewer samples"
-    )
-
-
-def _silent(error: WireError) -> UnreachableError:
-    return UnreachableError(
-        "ND624",
-        f"the board stopped answering: {error}",
-        help="look at the board's server; nothing is said of the model",
-    )
-
-
-def _broken(error: Exception) -> UnreachableError:
-    return UnreachableError(
-        "ND625",
-        f"the board broke the protocol: {error}",
-        help="check that the address is a board's and that both sides have the same version of ndeploy",
-    )
-
-
-def _said(error: AnswerError) -> NdeployError:
-    """An error frame as an error of ours."""
-    again = "try again later, or use another board"
-    if error.kind == "auth":
-        return UsageError("ND622", f"the board and we do not have the same token: {error.message}", help=f"set {TOKEN}")
-    if error.kind == "busy":
-        return UnreachableError("ND623", f"the board is busy: {error.message}", help=again)
-    if error.kind in ("lease", "closing"):
-        return UnreachableError("ND628", f"the board took the lease back: {error.message}", help=again)
-    if error.kind == "fault":
-        return UnreachableError("ND630", f"the board reports a fault: {error.message}", help=again)
-    if error.kind == "limit":
-        return RefusedError("ND633", f"too much for the board: {error.message}", help="send fewer samples at once")
-    if error.kind == "model":
-        kinds: dict[int, type[NdeployError]] = {2: UsageError, 3: UnreachableError}
-        code = error.code if error.code in CODES else "ND629"
-        told = error.help or "see the board's log"
-        return kinds.get(error.exit_code, RefusedError)(code, f"the board's runner: {error.message}", help=told)
-    return UnreachableError("ND625", f"the board does not understand us: {error.message}", help="compare the versions")
 
 
 def from_options(options: RunnerOptions) -> BoardRunner:

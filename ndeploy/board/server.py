@@ -110,9 +110,12 @@ class Server:
             connection.fileno(), connection.fileno(), protocol.SERVER, close=connection.close, stop=self._desk.stop
         )
         thread = threading.Thread(target=self._run, args=(channel, where), name="board client", daemon=True)
-        with self._threads_lock:
+        with self._threads_lock:  # `close` joins only what has started
+            if self._desk.stop.is_set():
+                channel.close()
+                return
             self._threads.add(thread)
-        thread.start()
+            thread.start()
 
     def _run(self, channel: Channel, where: str) -> None:
         try:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 import tempfile
 import threading
+import time
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from ndeploy import artifact as artifacts
 from ndeploy.board import arrays, protocol
+from ndeploy.board.meter import ModelMeter
 from ndeploy.board.protocol import AnswerError, Frame, FrameError
 from ndeploy.errors import NdeployError
 from ndeploy.fixed import IntArray
@@ -35,10 +38,12 @@ def memory_digest(program: Program) -> str:
 
 
 class SoftwareBoard:
-    """A Device. runner: what computes; name: as the welcome says it."""
+    """A Device. runner: what computes; name: as the welcome says it; meter: None for a board without one."""
 
-    def __init__(self, runner: Runner, name: str, options: RunnerOptions | None = None) -> None:
-        self._runner, self._name = runner, name
+    def __init__(
+        self, runner: Runner, name: str, options: RunnerOptions | None = None, meter: ModelMeter | None = None
+    ) -> None:
+        self._runner, self._name, self._meter = runner, name, meter
         self._options = options or RunnerOptions()
         self._program: Program | None = None
         self._last: RunResult | None = None
@@ -46,7 +51,15 @@ class SoftwareBoard:
         self._one = threading.Lock()
 
     def describe(self) -> dict[str, Any]:
-        return {"runner": self._name, "features": ["readback", "counters", "digests"], "watts": None}
+        found: dict[str, Any] = {
+            "runner": self._name,
+            "features": ["readback", "counters", "digests"],
+            "watts": None,
+            "meter": None,
+        }
+        if self._meter is None:
+            return found
+        return {**found, "features": [*found["features"], "power"], "meter": self._meter.describe()}
 
     def ask(self, frame: Frame, limit: float) -> Frame:
         if not self._one.acquire(blocking=False):
@@ -96,8 +109,14 @@ class SoftwareBoard:
         self.reset()
         if artifacts.sha256(frame.body) != protocol.text(frame.fields, "sha256"):
             raise AnswerError("fault", "the artifact is not the one that was sent: its sha256 differs")
-        self._program = loaded(frame.body).program
-        return Frame("programmed", {"memory": memory_digest(self._program)})
+        program = loaded(frame.body).program
+        if self._meter is not None:
+            self._meter.load(program)
+        self._program = program
+        return Frame("programmed", {"memory": memory_digest(program), "power": self._power()})
+
+    def _power(self) -> dict[str, float] | None:
+        return None if self._meter is None else self._meter.read()
 
     def _stream(self, program: Program, frame: Frame, limit: float) -> Frame:
         self._last = None
@@ -109,11 +128,14 @@ class SoftwareBoard:
             lava_mode=self._options.lava_mode,
             threads=self._options.threads,
             time_limit=min(limit, protocol.number(frame.fields, "time_limit", limit, 0.0, 1e9)),
-            activity=protocol.flag(frame.fields, "activity"),
+            activity=(asked := protocol.flag(frame.fields, "activity")) or self._meter is not None,
         )
         trace = protocol.flag(frame.fields, "trace")
+        began = time.monotonic()
         result = self._runner(program, messages, trace=trace, options=options)
-        self._last = result
+        if self._meter is not None:
+            self._meter.count(program, result.activity, time.monotonic() - began)
+        self._last = result if asked else replace(result, activity=None)
         named = {f"outputs/{name}": value for name, value in result.outputs.items()}
         if trace:  # the oracle traces unasked
             named |= {f"traces/{name}": value for name, value in result.traces.items()}
@@ -138,7 +160,7 @@ class SoftwareBoard:
             "received": self._received,
             "sent": arrays.digest(result.outputs),
             "activity": result.activity is not None,
-            "power": None,
+            "power": self._power(),
         }
         return Frame("counters", fields, body)
 

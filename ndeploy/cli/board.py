@@ -51,6 +51,10 @@ def serve_command(
     inject: Annotated[
         str | None, typer.Option("--inject", help="Fail on purpose: KIND=PROBABILITY,...,seed=N (a test bench).")
     ] = None,
+    meter: Annotated[
+        str | None,
+        typer.Option("--meter", metavar="TARGET", help="Show a modelled energy: a chip's estimate, no measurement."),
+    ] = None,
     threads: options.Threads = None,
     lava_python: options.LavaPython = None,
     lava_mode: options.LavaMode = "native",
@@ -64,8 +68,9 @@ def serve_command(
     for option, given in (("--command", command is not None), ("--json", json)):
         if stdio and given:
             raise typer.BadParameter("does not go with --stdio", param_hint=option)
-    if command is not None and inject is not None:
-        raise typer.BadParameter("is for the runners of ndeploy, not for --command", param_hint="--inject")
+    for option, value in (("--inject", inject), ("--meter", meter)):
+        if command is not None and value is not None:
+            raise typer.BadParameter("is for the runners of ndeploy, not for --command", param_hint=option)
     if runner == "board":
         raise typer.BadParameter("a board cannot lend itself", param_hint="--runner")
     from ndeploy import runners
@@ -83,7 +88,7 @@ def serve_command(
         from ndeploy.board.server import serve_stdio
 
         told = runners.RunnerOptions(lava_python=lava_python, lava_mode=lava_mode, threads=threads)
-        serve_stdio(_device(runner, inject, told), terms)
+        serve_stdio(_device(runner, inject, meter, told), terms)
         return
     host, port = _where(listen)
     token = _token(token_file)
@@ -91,7 +96,7 @@ def serve_command(
     if command is not None:
         words = _words(command)
     else:
-        words = _own(runner, inject, threads, lava_python, lava_mode)
+        words = _own(runner, inject, meter, threads, lava_python, lava_mode)
         words += ("--run-limit", str(run_limit + 60))  # the server's own limit comes first
         words += ("--artifact-limit", str(artifact_limit), "--stream-limit", str(stream_limit))
     _lend(words, host, port, token, terms, json)
@@ -153,28 +158,36 @@ def _lend(words: tuple[str, ...], host: str, port: int, token: str, terms: Terms
         server.serve_forever()
 
 
-def _device(runner: str, inject: str | None, told: Any) -> Device:
-    from ndeploy import runners
+def _device(runner: str, inject: str | None, meter: str | None, told: Any) -> Device:
+    """The board; one that is to lie about energy has a meter to do it with."""
+    from ndeploy import plugins, runners
+    from ndeploy.board.faults import FaultyBoard, plan
+    from ndeploy.board.meter import DEFAULT, ModelMeter
     from ndeploy.board.software import SoftwareBoard
 
-    board = SoftwareBoard(runners.find(runner), runner, told)
-    if inject is None:
-        return board
-    from ndeploy.board.faults import FaultyBoard, plan
-
-    return FaultyBoard(board, plan(inject), die=lambda: os._exit(1))
+    planned = None if inject is None else plan(inject)
+    if meter is None and planned is not None and planned.needs_meter:
+        meter = DEFAULT
+    modelled = None if meter is None else ModelMeter(plugins.target(meter))
+    board = SoftwareBoard(runners.find(runner), runner, told, modelled)
+    return board if planned is None else FaultyBoard(board, planned, die=lambda: os._exit(1))
 
 
 def _own(
-    runner: str, inject: str | None, threads: int | None, lava_python: str | None, lava_mode: str
+    runner: str, inject: str | None, meter: str | None, threads: int | None, lava_python: str | None, lava_mode: str
 ) -> tuple[str, ...]:
     """The command that is this program serving over stdin and stdout."""
+    from ndeploy import plugins
+
     words = [sys.executable, "-m", "ndeploy", "board", "serve", "--stdio", "--runner", runner, "--lava-mode", lava_mode]
     if inject is not None:
         from ndeploy.board.faults import plan
 
         plan(inject)
         words += ["--inject", inject]
+    if meter is not None:
+        plugins.target(meter)
+        words += ["--meter", meter]
     if threads is not None:
         words += ["--threads", str(threads)]
     if lava_python is not None:

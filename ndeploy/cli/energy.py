@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ndeploy.cli import console, guard, options
+from ndeploy.cli import console, energy_board, guard, options
 
 if TYPE_CHECKING:
     from ndeploy.artifact import Artifact
@@ -52,10 +52,21 @@ def energy_command(
         Path | None,
         typer.Option("--frontier", help="JSON of `ndeploy quantize --frontier --json`, to show beside the energy."),
     ] = None,
+    runner: Annotated[
+        str, typer.Option("--runner", help="board: also run on a board with a meter, and hold its reading beside.")
+    ] = "sim",
+    board: options.Board = None,
+    time_limit: options.TimeLimit = None,
     json: options.Json = False,
 ) -> None:
-    """Estimate a sample's energy and latency, with bounds and sources."""
+    """Estimate a sample's energy and latency, with bounds and sources; on a board, beside what its meter shows."""
     options.choice("--place", place, PLACES)
+    options.choice("--runner", runner, ("sim", "board"))
+    for option, value in (("--board", board), ("--time-limit", time_limit)):
+        if value is not None and runner != "board":
+            raise typer.BadParameter("is for --runner board", param_hint=option)
+    if len(artifacts) > 1 and runner == "board":
+        raise typer.BadParameter("takes one artifact to a board", param_hint="--runner")
     outputs = {"--html": html, "--csv": csv}
     inputs: dict[str, Path | None] = {f"ARTIFACT {path}": path for path in artifacts}
     options.apart(outputs, inputs | {"--data": data, "--frontier": frontier, "--model": options.file_of(model)})
@@ -83,10 +94,13 @@ def energy_command(
                 allow_unpriced=allow_unpriced,
                 batch=batch,
                 threads=threads,
-                provenance=_provenance(path, data, limit, place, model, allow_unpriced),
+                provenance=_provenance(path, data, limit, place, model, allow_unpriced, runner),
                 progress=progress,
             )
             found.append(_report(artifact, target, given, asked))
+    measured = None
+    if runner == "board":
+        measured = energy_board.measured(loaded[0][0].program, found[0][0], given, board, batch, time_limit)
     for _, remarks in found:
         for remark in remarks:
             guard.show_diagnostic(remark)
@@ -94,6 +108,9 @@ def energy_command(
     if len(reports) > 1:
         _compare(artifacts, reports, html, csv, json)
         return
+    if measured is not None:
+        energy_board.show_remarks(measured)
+        reports[0] = energy_board.noted(reports[0], measured)
     if csv is not None:
         from ndeploy.report.energy_csv import text as csv_text
 
@@ -104,11 +121,14 @@ def energy_command(
 
         atomic.write(html, page(reports[0], points, picture(reports[0])).encode())
     if json:
-        console.emit("energy", reports[0].to_json())
+        held = {} if measured is None else {"measured": energy_board.fields(measured)}
+        console.emit("energy", reports[0].to_json() | held)
         return
     from ndeploy.report.energy import report as text
 
     console.show(*text(reports[0]))
+    if measured is not None:
+        console.show(*energy_board.report(measured))
     for path in outputs.values():
         if path is not None:
             console.show(f"[dim]wrote[/dim] {path}")
@@ -141,7 +161,7 @@ def _compiled(artifact: Artifact, target: Target) -> Placed:
 
 
 def _provenance(
-    path: Path, data: Path, limit: int | None, place: str, model: str | None, allow_unpriced: bool
+    path: Path, data: Path, limit: int | None, place: str, model: str | None, allow_unpriced: bool, runner: str
 ) -> dict[str, Any]:
     """What reproduces the report: names without folders, hashes, versions and the command."""
     import shlex
@@ -154,6 +174,7 @@ def _provenance(
     command += [] if place == "compiled" else ["--place", place]
     command += [] if model is None else ["--model", Path(model).name]
     command += ["--allow-unpriced"] if allow_unpriced else []
+    command += ["--runner", runner] if runner != "sim" else []
     prices = None if model is None else Path(model)
     own = {} if prices is None or not prices.is_file() else {"name": prices.name, "sha256": sha256_of(prices)}
     return {

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ndeploy.cli import console, guard, options
+from ndeploy.printable import printable
 
 if TYPE_CHECKING:
     from ndeploy.adaptive import Adaptive, Saving
     from ndeploy.artifact import Artifact
     from ndeploy.evaluate import Evaluation
     from ndeploy.ir.program import Program
+    from ndeploy.ir.result import PowerReading
 
 
 def run_command(
@@ -49,6 +52,7 @@ def run_command(
     from ndeploy import adaptive, atomic, runners
     from ndeploy import artifact as artifacts
     from ndeploy import data as samples
+    from ndeploy.board.flaky import faults_of
     from ndeploy.decode import clipped, for_data, stretched
     from ndeploy.evaluate import beyond_classes, evaluate
 
@@ -75,13 +79,16 @@ def run_command(
                 early = adaptive.run(program, given, held, told, stop_certainty, batch=batch)
                 evaluation = early.spent
                 saving = _saving(loaded, program, early)
+            faults = faults_of(held)
     told_of = *stretched(loaded.program, program), *clipped(program, given.x, given.x_scale)
     for diagnostic in (*told_of, *beyond_classes(program, given.y)):
         guard.show_diagnostic(diagnostic)
+    for line in faults.lines():
+        guard.say(printable(line))
     if output is not None:
         _write(output, program, evaluation, trace, early)
     if json:
-        found = fields(program, evaluation, runner, output)
+        found = fields(program, evaluation, runner, output) | {"retried": dict(faults.by_code)}
         if early is not None and saving is not None:
             found |= adaptive_fields(program, early, saving)
         console.emit("run", found)
@@ -154,9 +161,15 @@ def fields(program: Program, evaluation: Evaluation, runner: str, output: Path |
             for name, value in counts.spikes.items()
         },
         "synaptic_ops_by_projection": {name: float(value.mean()) for name, value in counts.synaptic_ops.items()},
+        "power": None if result.power is None else power_fields(result.power),
         "certain_ticks_mean": None if certain is None else float(certain.mean()),
         "output": None if output is None else str(output),
     }
+
+
+def power_fields(power: PowerReading) -> dict[str, Any]:
+    """A meter's reading as plain data, J and s."""
+    return {**asdict(power), "joules_per_sample": power.joules_per_sample}
 
 
 def adaptive_fields(program: Program, early: Adaptive, saving: Saving) -> dict[str, Any]:

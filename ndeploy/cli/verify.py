@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ndeploy.cli import console, guard, options, verify_ticks
+from ndeploy.printable import printable
 
 if TYPE_CHECKING:
     from ndeploy.runners import RunnerOptions
@@ -38,6 +39,7 @@ def verify_command(
     min_sqnr: Annotated[
         float | None, typer.Option("--min-sqnr", metavar="DB", help="Least SQNR of a signal at any tick. Default: 10.")
     ] = None,
+    board: options.Board = None,
     lava_python: options.LavaPython = None,
     lava_mode: options.LavaMode = "native",
     threads: options.Threads = None,
@@ -50,12 +52,14 @@ def verify_command(
     every tick; exit code 1 where one is below --min-sqnr.
     """
     options.choice("--lava-mode", lava_mode, ("native", "fused"))
+    if board is not None and "board" not in (against, reference):
+        raise typer.BadParameter("is for --against board or --reference board", param_hint="--board")
     if verify_ticks.is_float(against):
 
         def told(progress: Callable[[str], None]) -> RunnerOptions:
             from ndeploy.runners import RunnerOptions
 
-            return RunnerOptions(lava_python, lava_mode, time_limit, threads, progress=progress)
+            return RunnerOptions(lava_python, lava_mode, time_limit, threads, progress=progress, board=board)
 
         asked = verify_ticks.Asked(artifact, data, against, reference, limit, signals, min_sqnr)
         verify_ticks.verify_ticks(asked, told, json)
@@ -70,6 +74,7 @@ def verify_command(
     from ndeploy import artifact as artifacts
     from ndeploy import data as samples
     from ndeploy import runners
+    from ndeploy.board.flaky import faults_of
     from ndeploy.decode import clipped, for_data, stretched
     from ndeploy.verify import verify
 
@@ -79,13 +84,21 @@ def verify_command(
     program = for_data(loaded.program, given.x)
     with console.progress(f"comparing {against} with {reference}") as progress:
         chosen = runners.RunnerOptions(
-            lava_python=lava_python, lava_mode=lava_mode, time_limit=time_limit, threads=threads, progress=progress
+            lava_python=lava_python,
+            lava_mode=lava_mode,
+            time_limit=time_limit,
+            threads=threads,
+            progress=progress,
+            board=board,
         )
         with ExitStack() as held:  # a board is leased once for all samples
             opened = {name: held.enter_context(runners.opened(runner, chosen)) for name, runner in pair.items()}
             verification = verify(program, given, opened, chosen)
+            failed = [faults_of(runner) for runner in opened.values()]
     for diagnostic in (*stretched(loaded.program, program), *clipped(program, given.x, given.x_scale)):
         guard.show_diagnostic(diagnostic)
+    for line in (line for faults in failed for line in faults.lines()):
+        guard.say(printable(line))
     runner = pair[against]
     parts = runner.describe(program, chosen) if isinstance(runner, runners.Describes) else ()
     if json:

@@ -57,13 +57,47 @@ class Activity:
         )
 
 
+@dataclass(frozen=True)
+class PowerReading:
+    """What a meter showed while samples ran: a measurement, or a model that says so in `meter`.
+
+    joules, seconds: of the runs whose answers count, as the meter measured both; samples: how many those were. meter:
+    who says so, by its own account. scope: "dynamic" (of the chip, as an estimate's `energy`), or "total" (static
+    energy too). discarded: J of runs whose answers were thrown away, as far as the meter was read after them; they are
+    in no other number here.
+    """
+
+    joules: float
+    seconds: float
+    samples: int
+    meter: str
+    scope: str = "total"
+    discarded: float = 0.0
+
+    @property
+    def joules_per_sample(self) -> float:
+        """J of one sample, on average."""
+        return self.joules / self.samples
+
+    def __add__(self, other: PowerReading) -> PowerReading:
+        """Both together; where two meters were read, both are named."""
+        return PowerReading(
+            self.joules + other.joules,
+            self.seconds + other.seconds,
+            self.samples + other.samples,
+            "; ".join(dict.fromkeys((*self.meter.split("; "), *other.meter.split("; ")))),
+            self.scope if self.scope == other.scope else "total",
+            self.discarded + other.discarded,
+        )
+
+
 @dataclass(frozen=True, eq=False)
 class RunResult:
     """outputs: by population, int64 (samples, model steps, *shape); predictions: int64 (samples,) or None.
 
     traces (if asked for): "spikes/<population>" and "state/<population>/<variable>", (samples, model steps, *shape).
     overflow: by population, how often a value left its declared width, by event. chip_steps: a sample's.
-    activity: None where it was not asked for.
+    activity: None where it was not asked for. power: None where there is no meter.
     """
 
     outputs: Mapping[str, IntArray]
@@ -74,3 +108,4 @@ class RunResult:
     traces: Mapping[str, npt.NDArray[np.int64]] = field(default_factory=dict)
     overflow: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     activity: Activity | None = None
+    power: PowerReading | None = None

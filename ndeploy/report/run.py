@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from ndeploy.adaptive import Adaptive, Saving
+    from ndeploy.ir.result import PowerReading
 
 MAX_CLASSES = 20
 """Predictions with more classes than this are listed by their commonest."""
@@ -80,7 +81,19 @@ def _headline(
             f"{style.si(evaluation.samples / result.seconds)} samples/s, "
             f"{style.si(total / result.seconds)} synaptic operations/s"
         )
+    if result.power is not None:
+        rows["energy by a meter"] = measured(result.power)
     return style.facts(rows)
+
+
+def measured(power: PowerReading) -> str:
+    """A meter's reading in words, and who says so."""
+    kind = "dynamic" if power.scope == "dynamic" else "dynamic and static"
+    found = (
+        f"{style.si(power.joules_per_sample, 'J')} a sample, {kind}: {style.si(power.joules, 'J')} in "
+        f"{style.si(power.seconds, 's')} over {style.many(power.samples, 'sample')}, by {style.plain(power.meter)}"
+    )
+    return found + (f"; not counted: {style.si(power.discarded, 'J')} of runs tried again" if power.discarded else "")
 
 
 def adaptive(program: Program, early: Adaptive, saving: Saving) -> Table:

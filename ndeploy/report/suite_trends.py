@@ -11,10 +11,11 @@ from ndeploy.report import style
 from ndeploy.suite.history import Point
 
 WIDTH, HEIGHT, EDGE = 300, 56, 6
-UNITS = {"energy": "J", "latency": "s"}
+UNITS = {"energy": "J", "measured_energy": "J", "latency": "s"}
 WORDS = {
     "accuracy": "accuracy",
     "energy": "energy a sample",
+    "measured_energy": "energy a sample by the board's meter",
     "latency": "latency",
     "synaptic_ops": "synaptic operations",
     "speed": "simulator's time a sample, in yardsticks",

@@ -10,6 +10,7 @@ from typing import Any
 
 from ndeploy import atomic
 from ndeploy.errors import UsageError
+from ndeploy.suite import metered
 from ndeploy.suite.measured import NUMBERS, Known, Measured
 from ndeploy.suite.trails import Trail
 
@@ -27,12 +28,22 @@ def load(path: Path) -> dict[str, Known]:
 def save(path: Path, found: Mapping[str, Measured], keep: frozenset[str]) -> None:
     """Write what was measured over what the file holds; of the others, only the cases named in `keep` stay.
 
-    The same measurements give the same bytes. Raises UsageError ND661 (what is there is no baseline), ND702.
+    What a meter showed stays where the same program was run without one. The same measurements give the same bytes.
+    Raises UsageError ND661 (what is there is no baseline), ND702.
     """
-    cases = {name: entry for name, entry in _cases(path).items() if name in keep}
-    cases |= {name: measured.to_json() for name, measured in found.items()}
+    old = _cases(path)
+    cases = {name: entry for name, entry in old.items() if name in keep}
+    cases |= {name: _with_meter(measured.to_json(), old.get(name, {})) for name, measured in found.items()}
     text = json.dumps({"schema": SCHEMA, "cases": cases}, indent=1, sort_keys=True, allow_nan=False)
     atomic.write(path, (text + "\n").encode())
+
+
+def _with_meter(entry: dict[str, Any], old: Mapping[str, Any]) -> dict[str, Any]:
+    if not metered.carried(entry, old):
+        return entry
+    kept = {name: old["numbers"][name] for name in metered.KEPT if name in old["numbers"]}
+    numbers = {**entry["numbers"], **kept}
+    return {**entry, "identity": {**entry["identity"], "meter": old["identity"]["meter"]}, "numbers": numbers}
 
 
 def _cases(path: Path) -> dict[str, Any]:

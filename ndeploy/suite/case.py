@@ -17,7 +17,8 @@ class Tolerances:
     float_points: points of accuracy below the float network. accuracy_points: points below the baseline. synaptic_ops,
     energy, latency: relative change, up or down. cores: more than the baseline. compile_time, speed: factors over the
     baseline's time, both measured in units of a yardstick run beside them (`ndeploy.suite.yardstick`).
-    injected_points: points that the injected faults may cost.
+    injected_points: points that the injected faults may cost. measured_energy: relative change of what a board's meter
+    shows, up or down.
     """
 
     float_points: float = 1.0
@@ -29,6 +30,7 @@ class Tolerances:
     compile_time: float = 3.0
     speed: float = 2.0
     injected_points: float = 100.0
+    measured_energy: float = 0.1
 
 
 @dataclass(frozen=True)

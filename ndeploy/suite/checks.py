@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
 
-from ndeploy.suite import parts
+from ndeploy.suite import metered, parts
 from ndeploy.suite.bench import BOARDS
 from ndeploy.suite.case import Case
 from ndeploy.suite.measured import FILES, Failure, Known, Measured
@@ -32,6 +32,7 @@ def judge(case: Case, found: Measured | Failure, known: Known | None) -> CaseRes
         *_relative(case, found, known, changed),
         *_budgets(case, found),
         *_injected(case, found),
+        *metered.checks(case, found, known, changed),
     )
     failed = [check for check in checks if check.outcome == FAILED]
     stale = known is not None and bool(changed)
@@ -39,7 +40,17 @@ def judge(case: Case, found: Measured | Failure, known: Known | None) -> CaseRes
     blame = _blame(case, found, known, changed, {check.name for check in failed}) if stale or failed else ""
     remarks = (*found.remarks, *_toolchain_remarks(found, known))
     same = known is None or known.toolchain == found.toolchain
-    return CaseResult(case.name, outcome, checks, blame, found.numbers, remarks, found.curve, same_toolchain=same)
+    return CaseResult(
+        case.name,
+        outcome,
+        checks,
+        blame,
+        found.numbers,
+        remarks,
+        found.curve,
+        same_toolchain=same,
+        retried=found.retried,
+    )
 
 
 def _errored(case: Case, found: Failure, known: Known | None) -> CaseResult:
@@ -73,9 +84,12 @@ def changed_files(found: Measured, known: Known | None) -> tuple[str, ...]:
 
 
 def _blame(case: Case, found: Measured, known: Known | None, changed: tuple[str, ...], failed: Collection[str]) -> str:
-    """What fails beside a baseline of the same files is the toolchain's; what already fell short then, the model's."""
+    """What fails beside a baseline of the same files is the toolchain's; what already fell short then, the model's. A
+    meter alone is the board's."""
     if found.mismatch:
         return "board" if case.runner in BOARDS else "toolchain"
+    if failed and set(failed) <= set(metered.CHECKS):
+        return "board"
     return "toolchain" if known is not None and not changed and set(failed) & set(RELATIVE) else "model"
 
 

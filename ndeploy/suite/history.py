@@ -14,8 +14,9 @@ from ndeploy.suite.verdict import SuiteResult
 
 APPLICATION = 0x4E444550
 """SQLite's application id of these files, "NDEP": no other database is written to."""
-FORMAT = 1
-TRENDS = ("accuracy", "energy", "latency", "synaptic_ops", "speed", "compile_time")
+FORMAT = 2
+"""1 had no measured energy; such files are brought up to date."""
+TRENDS = ("accuracy", "energy", "measured_energy", "latency", "synaptic_ops", "speed", "compile_time")
 """Numbers kept, as `ndeploy.suite.measured.NUMBERS` defines them."""
 MOST_RUNS = 200
 """Runs that a report looks back on."""
@@ -94,7 +95,10 @@ def _opened(path: Path) -> Iterator[sqlite3.Connection]:
             application = base.execute("PRAGMA application_id").fetchone()[0]
             version = base.execute("PRAGMA user_version").fetchone()[0]
             tables = base.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
-            if (application, version) != (APPLICATION, FORMAT):
+            if (application, version) == (APPLICATION, 1):
+                base.execute("ALTER TABLE cases ADD COLUMN measured_energy REAL")
+                base.execute(f"PRAGMA user_version = {FORMAT}")
+            elif (application, version) != (APPLICATION, FORMAT):
                 if application or version or tables:
                     raise _bad(path, "it is another database, or one of a newer ndeploy")
                 base.execute(f"PRAGMA application_id = {APPLICATION}")

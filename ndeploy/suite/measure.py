@@ -14,7 +14,7 @@ from ndeploy.data import Data, load
 from ndeploy.errors import NdeployError, RefusedError, RunnerError, UnreachableError
 from ndeploy.ir.program import Program
 from ndeploy.search.workers import threads
-from ndeploy.suite import parts
+from ndeploy.suite import metered, parts
 from ndeploy.suite.bench import BOARDS, Bench
 from ndeploy.suite.case import Case
 from ndeploy.suite.inject import DRAWS, Injection, faulty
@@ -76,6 +76,7 @@ def measure(context: Context, case: Case) -> Measured | Failure:
 
 
 def _measured(context: Context, case: Case) -> Measured:
+    from ndeploy.board.flaky import faults_of
     from ndeploy.decode import for_data
     from ndeploy.energy.estimate import estimate
     from ndeploy.energy.measure import Options, counted, silent_remarks
@@ -93,8 +94,11 @@ def _measured(context: Context, case: Case) -> Measured:
         if case.runner != "sim":
             evaluation = evaluate(program, data, runner, options, batch=case.batch)
         trails, mismatch = _trails(program, data.slice(0, case.traced), case.runner, runner, options)
+        faults = faults_of(runner)
     remarks = [remark.message for remark in silent_remarks(program, activity)]
     report = estimate(program, deployed.placed, deployed.target, activity, None, allow_unpriced=True)
+    power = evaluation.result.power
+    remarks += [*faults.lines(), *metered.remarks(power, report)]
     if report.energy is None:
         remarks.append(f"no energy: {'; '.join(report.unpriced[:3])}")
     if not context.timed:
@@ -121,9 +125,10 @@ def _measured(context: Context, case: Case) -> Measured:
         "chip_steps": float(summarise(program).chip_steps_per_sample),
         "compile_time": None if deployed.seconds is None or not context.timed else _ratio(deployed.seconds / unit),
         "speed": _ratio(_speed(program, data)) if context.timed else None,
+        **metered.numbers(power, report),
     }
     return Measured(
-        identity=_identity(case, deployed, found),
+        identity=_identity(case, deployed, found) | ({} if power is None else {"meter": power.meter}),
         toolchain=toolchain(),
         numbers=numbers,
         trails=trails,
@@ -138,6 +143,7 @@ def _measured(context: Context, case: Case) -> Measured:
         mismatch=mismatch,
         curve=curve,
         remarks=tuple(remarks),
+        retried=faults.by_code,
     )
 
 

@@ -23,9 +23,14 @@ NUMBERS = (
     "chip_steps",
     "compile_time",
     "speed",
+    "measured_energy",
+    "measured_low",
+    "measured_high",
 )
 """accuracy: of whole sequences where the answer is one; counts and J and s a sample, nominal; compile_time, speed: of
-compiling, and of simulating a sample, in units of the yardstick."""
+compiling, and of simulating a sample, in units of the yardstick. measured_energy: J a sample by a board's meter;
+measured_low, measured_high: the estimate's bounds of what that meter measures. These three are left out where there is
+no meter."""
 FILES = ("model", "artifact", "data", "calibration")
 
 
@@ -45,7 +50,7 @@ class Measured:
     `NUMBERS`, None where there is none. trails: messages by population. parts: the program in small. costs: by event,
     (how many a sample, nominal J of one). timing: populations in program order with their offsets; period: chip steps
     a model step. mismatch: where the runner and the simulator part, "" where they agree or are the same. remarks: what
-    the user should know."""
+    the user should know. retried: faults of the board after which it was tried again, by code."""
 
     identity: Mapping[str, str]
     toolchain: Mapping[str, str]
@@ -58,6 +63,7 @@ class Measured:
     mismatch: str = ""
     curve: Curve | None = None
     remarks: tuple[str, ...] = ()
+    retried: Mapping[str, int] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """What a baseline keeps of it."""

@@ -41,7 +41,7 @@ class Quarantined:
 class CaseResult:
     """blame: one of `BLAMES`, "" where nothing failed; numbers: as measured; code: of the error; same_toolchain: as the
     baseline's. board: where the result comes from, "" for a runner that is no board; moves: from which boards the case
-    was moved, and why."""
+    was moved, and why. retried: faults of the board after which it was tried again, by code."""
 
     name: str
     outcome: str
@@ -55,6 +55,7 @@ class CaseResult:
     same_toolchain: bool = True
     board: str = ""
     moves: tuple[str, ...] = ()
+    retried: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def failed(self) -> tuple[Check, ...]:
@@ -117,6 +118,7 @@ def _plain(result: CaseResult) -> dict[str, Any]:
     found["checks"] = [asdict(check) for check in result.checks]
     found["remarks"] = list(result.remarks)
     found["moves"] = list(result.moves)
+    found["retried"] = dict(result.retried)
     if result.curve is not None:
         found["curve"]["points"] = [
             {"faults": n, "accuracies": list(accuracies)} for n, accuracies in result.curve.points
