@@ -511,6 +511,32 @@ CODES: dict[str, Code] = {
         "A dask worker that was started with the resource board has to have exactly one board, board=1, whose address "
         "is in its NDEPLOY_BOARD and in that of no other worker.",
     ),
+    "ND675": Code(
+        "lava-loihi is missing",
+        "The interpreter of the Lava worker has Lava but not its extension for Loihi, which Intel gives to members of "
+        "its Neuromorphic Research Community. Name the interpreter that has both with --lava-python; docs/loihi.md.",
+    ),
+    "ND676": Code(
+        "not for a Loihi",
+        "Parts of the program have no process on the chip: neurons and products that Lava does not have, model steps "
+        "of several chip steps, populations that stop or would act before their first model step, biases of the "
+        "current, messages of more than 24 bits; or lava-loihi has no chip model for a process. Nothing is computed on "
+        "the host instead. `ndeploy verify --against loihi` lists every part with its process.",
+    ),
+    "ND677": Code(
+        "Loihi not free",
+        "Another run of this user on this machine has the board, and had it for as long as this one was to wait; or "
+        "the folder of the locks is not this user's alone.",
+    ),
+    "ND678": Code(
+        "Loihi failed",
+        "Lava could not be told of the board, or the board, lava-loihi or the worker that drives it failed or fell "
+        "silent while a program ran. The traceback is in the file that the message names.",
+    ),
+    "ND679": Code(
+        "setting of the Loihi not understood",
+        "NDEPLOY_LOIHI_STEPS is a pair of chip steps, IN,OUT; NDEPLOY_LOIHI_POWER is on or off.",
+    ),
     "ND690": Code("time limit", "The time given with --time-limit passed before every sample had run."),
     "ND691": Code(
         "incomplete trace", "A runner did not answer with every population and state variable of the program."

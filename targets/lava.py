@@ -1,8 +1,12 @@
-"""Lava's CPU processes: the arithmetic of the chip without its limits, and no cores to place anything on."""
+"""Lava's CPU processes: the arithmetic of the chip without its limits, and no cores to place anything on.
+
+The runners are here: Lava on the CPU, and Lava on a Loihi.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 
 from ndeploy.fixed import IntArray
 from ndeploy.ir.program import Program
@@ -88,5 +92,35 @@ class LavaRunner:
         return tuple(Executed(a.name, a.process, a.native, a.reason) for a in describe(program, options.lava_mode))
 
 
-RUNNERS: dict[str, Runner] = {"lava": LavaRunner()}
-"""The runner this target brings."""
+class LoihiRunner:
+    """Executes on a Loihi 2 through Lava's run configuration for it, in a worker process (targets/_lava/loihi_*).
+
+    UNTESTED ON HARDWARE: the calls are those of published programs, tried against a stand-in for lava-loihi.
+    docs/loihi.md says what was read where, and what to look at first on a board.
+    """
+
+    def __call__(
+        self, program: Program, messages: Mapping[str, IntArray], *, trace: bool, options: RunnerOptions
+    ) -> RunResult:
+        """Run the program once; raises what `ndeploy.targets._lava.loihi_runner.Loihi` does."""
+        with self.opened(options) as board:
+            return board(program, messages, trace=trace, options=options)
+
+    def opened(self, options: RunnerOptions) -> AbstractContextManager[Runner]:
+        """The board for several calls, leased from the first on."""
+        from ndeploy.targets._lava.loihi_runner import opened
+
+        return opened(options)
+
+    def describe(self, program: Program, options: RunnerOptions) -> tuple[Executed, ...]:
+        """Which of Lava's processes stands for each part on the chip, and which parts have none; needs no Lava."""
+        from ndeploy.targets._lava.loihi_plan import describe
+
+        return tuple(
+            Executed(part.name, part.process, not refused, refused or "untested on hardware")
+            for part, refused in describe(program)
+        )
+
+
+RUNNERS: dict[str, Runner] = {"lava": LavaRunner(), "loihi": LoihiRunner()}
+"""The runners this target brings."""

@@ -76,7 +76,7 @@ NEURONS = {
 }
 
 
-def _source(population: Population, schedule: Schedule, total: int, messages: IntArray) -> Any:
+def source_process(population: Population, schedule: Schedule, total: int, messages: IntArray) -> Any:
     """RingBuffer that sends messages (samples, steps, neurons) at the population's updates and zero otherwise."""
     data = np.zeros((population.size, total), dtype=np.int32)
     for sample in range(schedule.samples):
@@ -112,7 +112,7 @@ def _compressed_conv(layout: synapses.Conv, values: Any) -> Any:
     return csr_matrix((data.reshape(-1), columns.reshape(-1), starts), shape=(layout.n_out, layout.n_in))
 
 
-def _connection(assignment: Assignment, projection: Projection) -> Any:
+def connection_process(assignment: Assignment, projection: Projection) -> Any:
     """Lava's synapse process, or ours."""
     if not assignment.native:
         return OwnProjection(projection=projection)
@@ -145,6 +145,14 @@ def _connection(assignment: Assignment, projection: Projection) -> Any:
     return DelaySparse(weights=compressed(layout, weight), delays=compressed(layout, delays), **arguments)
 
 
+def neurons(population: Population, assignment: Assignment, **more: Any) -> Any:
+    """Lava's neuron process. more: arguments that the assignment does not have."""
+    arguments = dict(assignment.arguments)
+    if assignment.process == "SigmaDelta":
+        arguments["act_mode"] = ActivationMode.RELU if arguments.pop("relu") else ActivationMode.UNIT
+    return NEURONS[assignment.process](shape=(population.size,), **arguments, **more)
+
+
 class Network:
     """The Lava processes of a Program in native mode. `run` may be called once."""
 
@@ -164,7 +172,7 @@ class Network:
             self._add_population(population, messages)
         for projection in program.projections:
             assignment = plan.projections[projection.name]
-            connection = _connection(assignment, projection)
+            connection = connection_process(assignment, projection)
             self._link(self._processes[projection.source].s_out, connection.s_in)
             self._link(connection.a_out, self._port(projection.target, projection.port))
         for product in program.products:
@@ -196,7 +204,7 @@ class Network:
             samples = self._schedule.samples
             flat = messages[population.name].reshape(samples, self._program.steps, -1).copy()
             flat[:, updates_of(self._program, population) :] = 0
-            self._processes[population.name] = _source(population, self._schedule, self._total, flat)
+            self._processes[population.name] = source_process(population, self._schedule, self._total, flat)
             return
         if assignment.native:
             process = self._native(population, assignment)
@@ -221,20 +229,17 @@ class Network:
             self._add_input_bias(population, population.neuron)
 
     def _native(self, population: Population, assignment: Assignment) -> Any:
-        arguments = dict(assignment.arguments)
         if assignment.process == "LIFReset":
             # Lava counts from 1
-            arguments |= {"reset_interval": self._plan.window, "reset_offset": population.offset + 1}
-        if assignment.process == "SigmaDelta":
-            arguments["act_mode"] = ActivationMode.RELU if arguments.pop("relu") else ActivationMode.UNIT
-        return NEURONS[assignment.process](shape=(population.size,), **arguments)
+            return neurons(population, assignment, reset_interval=self._plan.window, reset_offset=population.offset + 1)
+        return neurons(population, assignment)
 
     def _add_input_bias(self, population: Population, neuron: CubaLif | CubaLi) -> None:
         """Lava's LIF adds its bias to v; one that belongs to u comes from a source of its own."""
         bias = np.broadcast_to(np.asarray(neuron.input_bias, dtype=np.int64), population.shape).reshape(-1)
         if bias.any():
             shape = (self._schedule.samples, self._program.steps, population.size)
-            source = _source(population, self._schedule, self._total, np.broadcast_to(bias, shape))
+            source = source_process(population, self._schedule, self._total, np.broadcast_to(bias, shape))
             self._link(source.s_out, self._processes[population.name].a_in)
 
     def run(self) -> None:

@@ -260,12 +260,17 @@ def connection(projection: Projection, message: Message) -> tuple[str, Arguments
             return "Conv", {"up": _conv_shift(projection, synapses, message), "num_message_bits": graded}
         except NotNative:
             pass
+    return "Sparse", sparse(projection, message)
+
+
+def sparse(projection: Projection, message: Message) -> Arguments:
+    """Lava's Sparse for any synapses without delays of their own. Raises NotNative."""
     up, arguments = _aligned(projection)
     _fits_int32(projection, message, up)
-    count = synapse_count(synapses)
+    count = synapse_count(projection.synapses)
     _need(count <= SPARSE_SYNAPSES, f"{count} synapses are too many for Lava's Sparse")
     # Sparse selects columns for binary spikes, which is slow; a one-bit payload is the same sum by a matrix product
-    return "Sparse", {**arguments, "up": up, "num_message_bits": max(graded, 1)}
+    return {**arguments, "up": up, "num_message_bits": max(message.bits, 1)}
 
 
 def _conv_shift(projection: Projection, synapses: Conv, message: Message) -> int:

@@ -95,7 +95,16 @@ def _traces(
         session.run(program, {name: m[i : i + at_once] for name, m in messages.items()}, wanted, how.mode)
         for i in range(0, samples, at_once)
     ]
-    traces = {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
+    return all_traces(program, messages, {key: np.concatenate([part[key] for part in parts]) for key in parts[0]})
+
+
+def all_traces(
+    program: Program, messages: Mapping[str, IntArray], recorded: Mapping[str, IntArray]
+) -> dict[str, IntArray]:
+    """What was recorded, and what the input populations sent."""
+    import numpy as np
+
+    traces = dict(recorded)
     for name, message in messages.items():
         sent = np.array(message, dtype=np.int64)
         sent[:, updates_of(program, program.population(name)) :] = 0

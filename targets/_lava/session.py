@@ -22,7 +22,7 @@ from ndeploy.targets._lava.cleanup import end_session, remove_segments
 
 import ndeploy
 from ndeploy import targets
-from ndeploy.errors import NdeployError, RunnerError, UnreachableError, UsageError
+from ndeploy.errors import NdeployError, RefusedError, RunnerError, UnreachableError, UsageError
 from ndeploy.fixed import IntArray
 from ndeploy.ir.program import Program
 from ndeploy.ir.serial import to_parts
@@ -39,6 +39,9 @@ INSTALL = (
     "that has it with --lava-python"
 )
 
+_RELAYED = {kind.__name__: kind for kind in (RefusedError, UnreachableError, UsageError)}
+"""Errors that the worker may raise as they are."""
+
 
 def _quiet(message: str) -> None:
     """Progress that nobody watches."""
@@ -49,6 +52,8 @@ class Session:
 
     python: interpreter with Lava (None: this one); transport: see transport.py; stall: seconds without a sign of life;
     time_limit: seconds for everything a call of `run` does. After an error the worker is gone and the session ends.
+    chip: it drives a Loihi (loihi_runner.py), which needs lava-loihi too; inherit: a file descriptor that the worker
+    and all it starts hold open. done: what the worker said at the end of the last run.
     Raises UsageError ND602 (no such interpreter), UnreachableError ND603 (it has no Lava), ND604 (it does not start).
     """
 
@@ -61,6 +66,8 @@ class Session:
         time_limit: float | None = None,
         threads: int | None = None,
         progress: Callable[[str], None] = _quiet,
+        chip: bool = False,
+        inherit: int | None = None,
     ) -> None:
         if transport not in TRANSPORTS:
             raise UsageError("ND608", f"no Lava transport '{transport}'", help=f"choose one of {', '.join(TRANSPORTS)}")
@@ -68,6 +75,9 @@ class Session:
         self._stall = stall
         self._time_limit = time_limit
         self._progress = progress
+        self._chip = chip
+        self._inherit = () if inherit is None else (inherit,)
+        self.done: dict[str, Any] = {}
         self._buffer = b""
         self._segments: set[str] = set()
         self._folder = Path(tempfile.mkdtemp(prefix="ndeploy-lava-"))
@@ -104,11 +114,20 @@ class Session:
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def run(
-        self, program: Program, messages: Mapping[str, IntArray], wanted: traces.Wanted, mode: str = "native"
+        self,
+        program: Program,
+        messages: Mapping[str, IntArray],
+        wanted: traces.Wanted,
+        mode: str = "native",
+        *,
+        time_limit: float | None = None,
+        **more: Any,
     ) -> dict[str, IntArray]:
         """Traces of what is wanted, by RunResult's names. messages: int64 (samples, steps, *shape) by input population.
 
-        Raises RunnerError ND605 (a model raised), ND606 (the worker died), ND607 (a limit of time).
+        time_limit: of this call, the session's where it has none; more: for the worker.
+        Raises RunnerError ND605 (a model raised), ND606 (the worker died), ND607 (a limit of time), and what the worker
+        refuses with a code of its own.
         """
         with tempfile.TemporaryDirectory(dir=self._folder) as name:
             folder = Path(name)
@@ -117,10 +136,10 @@ class Session:
             np.savez(folder / "program.npz", **arrays)  # type: ignore[arg-type]
             numbered: dict[str, Any] = {f"m{i}": m for i, m in enumerate(messages.values())}
             np.savez(folder / "messages.npz", **numbered)
-            request = {"folder": name, "inputs": list(messages), "wanted": dict(wanted), "mode": mode}
+            request = {"folder": name, "inputs": list(messages), "wanted": dict(wanted), "mode": mode, **more}
             try:
                 self._send(request)
-                self._await("done", self._stall, self._time_limit)
+                self.done = self._await("done", self._stall, self._time_limit if time_limit is None else time_limit)
             except BaseException:
                 self.close()  # a worker that failed, or that Ctrl-C left behind, holds a half-run network
                 raise
@@ -134,6 +153,7 @@ class Session:
             "targets": str(Path(targets.__path__[0]).resolve()),
             "folder": str(self._folder),
             "transport": transport,
+            "chip": self._chip,
         }
         environment = dict(os.environ)
         if self._python != sys.executable:  # our version's packages must not shadow the other interpreter's own
@@ -155,6 +175,7 @@ class Session:
                     cwd=self._folder,
                     env=environment,
                     start_new_session=True,
+                    pass_fds=self._inherit,
                 )
         except OSError as error:
             raise UsageError(
@@ -169,21 +190,21 @@ class Session:
             self._process.stdin.write((json.dumps(request) + "\n").encode())
             self._process.stdin.flush()
 
-    def _await(self, expected: str, stall: float, limit: float | None) -> None:
-        """Read events until the expected one."""
+    def _await(self, expected: str, stall: float, limit: float | None) -> dict[str, Any]:
+        """Read events until the expected one, and answer it."""
         began = last = time.monotonic()
         while True:
             for event in self._read(0.2):
                 last = time.monotonic()
                 if event["event"] == expected:
-                    return
+                    return event
                 self._handle(event)
             now = time.monotonic()
             if self._process is None or self._process.poll() is not None:
                 while events := self._read(0.0):  # its last words
                     for event in events:
                         if event["event"] == expected:
-                            return
+                            return event
                         self._handle(event)
                 raise self._died(expected)
             if limit is not None and now - began > limit:
@@ -214,6 +235,10 @@ class Session:
     def _handle(self, event: dict[str, Any]) -> None:
         if event["event"] == "step":
             self._progress(f"lava: chip step {event['step']} of {event['total']}")
+        elif event["event"] == "stage":
+            self._progress(f"lava: {event['text']}")
+        elif event["event"] == "error":
+            raise _RELAYED[event["kind"]](event["code"], event["message"], help=event["help"])
         elif event["event"] == "segment":
             self._segments.add(event["path"])
         elif event["event"] == "missing":

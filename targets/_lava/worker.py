@@ -8,6 +8,7 @@ location: the interpreter needs no ndeploy.
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import json
 import os
@@ -17,6 +18,7 @@ import sys
 import threading
 import time
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -72,8 +74,26 @@ class Worker:
             return False
         from ndeploy.targets._lava import transport
 
+        if self._setup.get("chip") and not self._told(self._attach):
+            return False
         transport.install(self._setup["transport"], self.fail, self._announce)
         self.tell(event="ready", python=sys.version.split()[0])
+        return True
+
+    def _attach(self) -> None:
+        from ndeploy.targets._lava.loihi_host import attach
+
+        attach()
+
+    def _told(self, action: Callable[[], None]) -> bool:
+        """Whether an action succeeds; an error with a code is relayed as it is."""
+        from ndeploy.errors import NdeployError
+
+        try:
+            action()
+        except NdeployError as error:
+            self.tell(event="error", kind=type(error).__name__, code=error.code, message=error.message, help=error.help)
+            return False
         return True
 
     def run(self, request: dict[str, Any]) -> None:
@@ -92,12 +112,17 @@ class Worker:
         samples = len(next(iter(messages.values())))
         files = traces.create(program, request["wanted"], samples)
         began = time.perf_counter()
-        if request["mode"] == "fused":
+        said: dict[str, Any] = {}
+        if request["mode"] == "loihi":
+            from ndeploy.targets._lava import loihi_network
+
+            said = loihi_network.run(program, messages, files, request, self._events, self.tell)
+        elif request["mode"] == "fused":
             network.run_fused(program, messages, files, self._events)
         else:
             network.Network(program, plan(program), messages, files, self._events).run()
         traces.save(folder, files)
-        self.tell(event="done", seconds=time.perf_counter() - began)
+        self.tell(event="done", seconds=time.perf_counter() - began, **said)
 
     def serve(self) -> None:
         """Requests one after another; the thread that reads them also notices when nobody asks any more."""
@@ -124,7 +149,7 @@ class Worker:
         while True:
             request = json.loads(requests.get())
             try:
-                self.run(request)
+                self._told(functools.partial(self.run, request))
             except Exception:
                 text = traceback.format_exc()
                 time.sleep(2.0)  # Lava's runtime may hear of a model's failure before the model could relay it
