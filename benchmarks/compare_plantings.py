@@ -1,13 +1,19 @@
 """How often `ndeploy compare` catches what was planted in a compiled network, and names its cause.
 
     python benchmarks/compare_plantings.py FOLDER [NAME ...] [--fixtures DIR] [--most N] [--seed N] [--json F]
+    python benchmarks/compare_plantings.py FOLDER [NAME ...] --clean 50
 
-FOLDER holds the fixtures' artifacts, NAME.ndp, compiled for loihi2 with 8 bits; a network with delays of its own
-("delays") is made here. A planting that changes no message on the samples is not counted, how many there were is said;
-one that no valid program can have is refused by the artifact's reader and counted apart.
+FOLDER holds the fixtures' artifacts, NAME.ndp, compiled for loihi2 with 8 bits; two networks are made here: with delays
+by synapse ("delays") and with a skip that waits ("skip"). A planting that changes no message on the samples is not
+counted, how many there were is said; one that no valid program can have is refused by the artifact's reader and counted
+apart.
 
 program: against the clean artifact. float: against the float network, beside a compile of today. alone: the same where
 the calibration data are missing, so that nothing but the float network's numbers tells a mistake from rounding.
+
+--clean N: nothing is planted, N runs over the networks in turn, each on other samples. An alarm is any difference from
+a compile of today or from the trace of another run, and any cause beyond rounding, or mistake, beside the float
+network, with a compile of today and without.
 """
 
 from __future__ import annotations
@@ -26,7 +32,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 
-from compared_networks import META, compiled, delayed
+from compared_networks import META, RECORD, compiled, delayed, skipping
 from compared_plantings import Planting, every
 
 from ndeploy import artifact, sim
@@ -37,7 +43,7 @@ from ndeploy.decode import encode, for_data
 from ndeploy.divergence import exact
 from ndeploy.divergence.compare import Comparison, compare
 from ndeploy.divergence.engines import FloatEngine
-from ndeploy.divergence.references import Asked, find
+from ndeploy.divergence.references import COMPILE, FLOAT, Asked, find
 from ndeploy.divergence.sides import plain_simulator
 from ndeploy.divergence.signals import carriers, from_traces, shown
 from ndeploy.graph.write import nir_bytes
@@ -59,6 +65,8 @@ FIXTURES = {
     "pilotnet-sdnn": ("netx/pilotnet-sdnn", 1),
 }
 """By network its folder and how many samples are run."""
+MADE = {"delays": delayed, "skip": skipping}
+"""Networks that are made here."""
 
 
 @dataclass(frozen=True)
@@ -116,13 +124,15 @@ def networks(folder: Path, fixtures: Path, names: list[str]) -> Iterator[Network
         if not names or name in names:
             path = folder / f"{name}.ndp"
             yield Network(name, path, artifact.load(path), samples(name, fixtures / where, count), fixtures / where)
-    if not names or "delays" in names:
-        made, data = delayed()
-        held = Artifact(compiled(made), {}, nir_bytes(made), META | {"options": {"bits": 8}, "calibration": None})
+    for name, make in MADE.items():
+        if names and name not in names:
+            continue
+        made, data = make()
+        held = Artifact(compiled(made), {}, nir_bytes(made), META | RECORD)
         with tempfile.TemporaryDirectory() as kept:
-            path = Path(kept) / "delays.ndp"
+            path = Path(kept) / f"{name}.ndp"
             artifact.save(held, path)
-            yield Network("delays", path, held, data, Path(kept))
+            yield Network(name, path, held, data, Path(kept))
 
 
 def compared(network: Network, held: Artifact, program: Program, against: str) -> Comparison:
@@ -170,6 +180,43 @@ def measured(network: Network, planting: Planting) -> Row:
     return replace(row, **names, seconds=round(time.perf_counter() - begun, 1))
 
 
+def alarms(network: Network, data: Data, run: int) -> list[str]:
+    """Of one clean run."""
+    now = replace(network, data=data)
+    found = []
+    if not compared(now, network.held, now.program, COMPILE).equal:
+        found.append("differs from a compile of today")
+    messages = encode(now.program, data.x, data.x_scale)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "trace.npz"
+        np.savez(path, **sim.run(now.program, messages, trace=True, counts=False, threads=2).traces)
+        if not compared(now, network.held, now.program, str(path)).equal:
+            found.append("differs from the trace of another run")
+    apart = compared(now, network.held, now.program, FLOAT)
+    numbers, _ = exact.beside(exact.read(network.held.network), now.program, network.held.meta)
+    assert numbers is not None
+    assert apart.ablation is not None
+    if apart.mistakes is not None:
+        found.append(f"a mistake: {apart.today}")
+    beyond = [share.cause for share in apart.ablation.shares if share.beyond]
+    alone = FloatEngine(now.program, numbers).beyond_rounding(data)
+    found += [f"beyond rounding: {cause}" for cause in beyond] + [f"beyond rounding, alone: {cause}" for cause in alone]
+    sys.stderr.write(f"{run} {network.name}: {'; '.join(found) or 'nothing'}\n")
+    return found
+
+
+def others(network: Network, run: int) -> Data:
+    """Samples of this run: the next ones of the fixture's, or its one sample shifted."""
+    count = len(network.data)
+    path = network.beside / "eval.npz"
+    if not path.is_file():
+        return replace(network.data, x=np.roll(network.data.x, run, axis=1 if network.data.x.ndim == 3 else -1), y=None)
+    given = samples_of.load(path)
+    start = run * count % (len(given) - count)
+    part = given.slice(start, start + count)
+    return replace(part, x=part.x[:, :96]) if network.name == "braille" else part
+
+
 def main() -> None:
     """Measure and print."""
     asked = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -181,7 +228,13 @@ def main() -> None:
     asked.add_argument("--most", type=int, default=3, help="plantings of a kind in a network")
     asked.add_argument("--seed", type=int, default=0)
     asked.add_argument("--json", type=Path)
+    asked.add_argument("--clean", type=int, default=0, metavar="N")
     given = asked.parse_args()
+    if given.clean:
+        known = list(networks(given.folder, Path(given.fixtures), given.names))
+        raised = [alarms(known[i % len(known)], others(known[i % len(known)], i), i) for i in range(given.clean)]
+        sys.stdout.write(f"{given.clean} clean runs, {sum(bool(r) for r in raised)} with an alarm\n")
+        return
     rows: list[Row] = []
     for network in networks(given.folder, Path(given.fixtures), given.names):
         messages = encode(network.program, network.data.x, network.data.x_scale)

@@ -19,6 +19,12 @@ from ndeploy.ir.program import Program, lag
 from ndeploy.neurons import CubaLif, Input
 
 META = {"target": "lava"}
+RECORD = {
+    "options": {"bits": 8},
+    "settings": {name: {"value": 1, "from": "--set"} for name in ("input_bits", "input_scale")},
+    "calibration": None,
+}
+"""What an artifact records of `compiled` and can be compiled again from, but for the calibration data."""
 
 
 def network(seed: int = 1, **semantics: Any) -> net.Network:
@@ -65,6 +71,27 @@ def delayed() -> tuple[net.Network, Data]:
         ("output", net.Output((4,))),
     )
     return replace(chain(*nodes), steps=24), data()
+
+
+def skipping() -> tuple[net.Network, Data]:
+    """Ten inputs to a layer of eight neurons and on to four; a skip that waits three model steps leads past them."""
+    rng = np.random.default_rng(5)
+
+    def lif(n: int) -> net.LIF:
+        return net.LIF(7e-3 * np.ones(n), np.ones(n), np.zeros(n), 0.3 * np.ones(n), np.zeros(n))
+
+    nodes = (
+        ("input", net.Input((10,))),
+        ("fc1", net.Linear(rng.normal(0, 0.8, (8, 10)), np.zeros(8))),
+        ("hidden", lif(8)),
+        ("fc2", net.Linear(rng.normal(0, 1.0, (4, 8)), np.zeros(4))),
+        ("out", lif(4)),
+        ("output", net.Output((4,))),
+    )
+    made = chain(*nodes, semantics=net.Semantics(dt=1e-3, integrator="euler", reset="subtract", compare="gt"))
+    more = {"wait": net.Delay(3e-3 * np.ones(10)), "skip": net.Linear(rng.normal(0, 0.6, (4, 10)), np.zeros(4))}
+    edges = (("input", "wait"), ("wait", "skip"), ("skip", "out"))
+    return replace(made, nodes={**made.nodes, **more}, edges=made.edges + edges, steps=24), data()
 
 
 def data(samples: int = 12, seed: int = 2) -> Data:

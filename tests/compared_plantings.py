@@ -11,7 +11,7 @@ from compared_networks import with_neuron, with_projection
 
 from ndeploy import wellformed
 from ndeploy.fixed import DECAY_ONE
-from ndeploy.ir.program import Population, Program, Projection
+from ndeploy.ir.program import Population, Program, Projection, lag
 from ndeploy.ir.result import RunResult
 from ndeploy.neurons import CubaLi, CubaLif, Delta, Gate, Input, LayerNorm, SigmaDelta, Softmax, Synchrony
 
@@ -94,8 +94,10 @@ def _weights(program: Program, q: Projection, rng: np.random.Generator) -> Made:
 
 def _delays(program: Program, q: Projection, rng: np.random.Generator) -> Made:
     yield "delay", "delay", f"{q.name}, late", with_projection(program, q.name, delay=q.delay + program.period)
-    if q.delay > 1:
-        yield "skip delay dropped", "delay", q.name, with_projection(program, q.name, delay=1)
+    waits = lag(program, q.source, q.target, q.delay)
+    shorter = q.delay - waits * program.period if waits else 1
+    if 0 < shorter < q.delay:
+        yield "skip delay dropped", "delay", q.name, with_projection(program, q.name, delay=shorter)
     if q.delays is not None:
         delays = q.delays.copy()
         at = tuple(int(rng.integers(n)) for n in delays.shape)

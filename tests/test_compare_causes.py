@@ -2,14 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
-from compared_networks import compiled, data, flipped, float_engine, network, plantings, program_engine, with_neuron
+from compared_networks import (
+    compiled,
+    data,
+    delayed,
+    flipped,
+    float_engine,
+    network,
+    plantings,
+    program_engine,
+    skipping,
+    with_neuron,
+)
+from compared_plantings import every
 from fixtures_path import ROOT, fixture
 
 from ndeploy import data as samples_of
+from ndeploy import sim
 from ndeploy.data import Data
-from ndeploy.decode import for_data
+from ndeploy.decode import encode, for_data
 from ndeploy.divergence import exact
 from ndeploy.divergence.compare import Comparison, compare
 from ndeploy.divergence.engines import FloatEngine, why_not
@@ -64,6 +79,27 @@ def test_planted_in_a_small_network(reset: str) -> None:
     assert base.ablation is not None
     assert not any(share.beyond for share in base.ablation.shares)
     assert by_float >= 0.9 * total, wrong
+
+
+@pytest.mark.parametrize("make", [delayed, skipping])
+def test_planted_in_synapses_and_skips(make: Callable[[], tuple[net.Network, Data]]) -> None:
+    made, samples = make()
+    clean = compiled(made)
+    traced = sim.run(clean, encode(clean, samples.x), trace=True)
+    total, wrong = set(), []
+    for planting in every(clean, traced, float_engine(made, clean).exact.integer, seed=3, most=1):
+        if planting.program is None or planting.kind == "saturation":  # in units of its own
+            continue
+        beside = against_program(planting.program, clean, samples)
+        if beside.equal:
+            continue
+        total.add(planting.kind)
+        apart = against_float(float_engine(made, planting.program), samples)
+        if (beside.named and beside.named.cause, named(apart)) != (planting.cause, planting.cause):
+            wrong.append((planting.kind, planting.where, named(apart)))
+    assert total >= {"delay", "decay", "threshold", "reset"}
+    assert total & {"synapse's delay", "skip delay dropped"}
+    assert not wrong
 
 
 def test_a_compare_is_told_by_ties() -> None:

@@ -78,8 +78,13 @@ def test_the_lowest_bit_of_a_graded_weight_is_told_from_rounding(capsys: Capsys,
     assert compared(capsys, path, "--against", "compile")["cause"] == "weights"
     assert "gives another program: weights" in beside["today"]
     assert "1 of " in beside["mistakes"]["causes"][0]["findings"][0]
-    text = call(capsys, "compare", path, "--data", CTM / "parity-eval.npz", "--limit", 1).out
-    assert "is not what a compile of today gives" in " ".join(text.split())
+    page = files.folder / "page.html"
+    text = call(capsys, "compare", path, "--data", CTM / "parity-eval.npz", "--limit", 1, "--html", page).out
+    html = page.read_text()
+    assert "Beside a compile of today" in html
+    assert "Not drawn" in html  # of graded layers, those whose values are hardly apart
+    assert "matched" not in html  # nor columns that tell of spikes
+    assert "a compile of today gives other weights of 'synapse'" in " ".join(text.split())
 
 
 def test_without_calibration_data_nothing_is_compiled(capsys: Capsys, files: Files) -> None:

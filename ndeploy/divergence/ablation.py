@@ -104,7 +104,8 @@ def ablate(engine: Engine, data: Data, *, against_float: bool, batch: int, progr
             terms.append(alone.mean)
         explains = sum(terms) / len(terms) if terms else 0.0
         remedy = cause.float_remedy if against_float else cause.program_remedy
-        shares.append(Share(cause.name, cause.title, _effect(mended), _effect(alone), explains, 0.0, remedy))
+        title = cause.title if against_float else cause.program_title
+        shares.append(Share(cause.name, title, _effect(mended), _effect(alone), explains, 0.0, remedy))
     total = sum(max(0.0, s.explains) for s in shares)
     shares.sort(key=lambda s: -s.explains)
     ranked = [replace(s, share=max(0.0, s.explains) / total if total > LEAST else 0.0) for s in shares]

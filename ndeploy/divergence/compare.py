@@ -14,7 +14,7 @@ from ndeploy.divergence.apart import Apart, apart
 from ndeploy.divergence.causes import PROGRAM
 from ndeploy.divergence.engines import Engine, FloatEngine, ProgramEngine
 from ndeploy.divergence.layers import Layer, Layers, Parting, common
-from ndeploy.divergence.rasters import Raster, rasters
+from ndeploy.divergence.rasters import Raster, Shades, rasters
 from ndeploy.divergence.sides import Side
 from ndeploy.divergence.signals import Signals, predictions
 from ndeploy.errors import UsageError
@@ -46,9 +46,9 @@ class Comparison:
     program's order; first: where they part, None where they do not. ablation: None where there is none, `no_ablation`
     says why. notes: what a reader must know. rasters: a sample's messages, for the page.
 
-    today: of a comparison with the float network, a sentence about what a compile of today gives; mistakes: what tells
-    the program from that, None where nothing does. apart: of two artifacts without common units, each beside its own
-    float network."""
+    today: of a comparison with the float network, a sentence about what a compile of today gives; as_compiled: whether
+    it is known to be this program; mistakes: what tells the program from it, None where nothing does. apart: of two
+    artifacts without common units, each beside its own float network."""
 
     against: str
     exact: bool
@@ -60,11 +60,12 @@ class Comparison:
     ablation: Ablation | None
     no_ablation: str
     notes: tuple[str, ...] = ()
-    rasters: tuple[Raster, ...] = ()
+    rasters: tuple[Raster | Shades, ...] = ()
     provenance: Mapping[str, Any] = field(default_factory=dict)
     today: str = ""
     mistakes: Ablation | None = None
     apart: Apart | None = None
+    as_compiled: bool = False
 
     @property
     def named(self) -> Share | None:
@@ -176,6 +177,7 @@ def compare(
         told,
         mistakes,
         sides_apart,
+        today is not None and not today.differing(data),
     )
 
 
@@ -238,6 +240,7 @@ def fields(found: Comparison) -> dict[str, Any]:
         "remedy": None if named is None else named.remedy,
         "ablation": _ablation(found.ablation),
         "today": found.today,
+        "as_compiled": found.as_compiled,
         "mistakes": _ablation(found.mistakes),
         "reference_ablation": None if found.apart is None else _ablation(found.apart.reference),
         "no_ablation": found.no_ablation,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ndeploy.divergence.ablation import DEFECT, Ablation, Effect, Share
+from ndeploy.divergence.ablation import DEFECT, LEAST, Ablation, Effect, Share
 from ndeploy.divergence.compare import Comparison
 from ndeploy.divergence.layers import Layer, Parting
 from ndeploy.report import style
@@ -42,13 +42,17 @@ def report(found: Comparison) -> list[RenderableType]:
     return shown
 
 
+MISTAKE = "a mistake: a compile of today gives other {what}"
+"""Of a program that is not what its network compiles to."""
+
+
 def verdict(found: Comparison) -> str:
     """One sentence."""
     if found.first is None:
         kind = "agree on every value" if found.exact else "agree within the rounding of graded values"
         mistaken = None if found.mistakes is None else found.mistakes.named
         if mistaken is not None:
-            kind += f"; its {mistaken.cause}{where(mistaken)} is not what a compile of today gives"
+            kind += f"; {MISTAKE.format(what=mistaken.cause + where(mistaken))}"
         return f"The program and {found.against} {kind}."
     start = (
         f"The program parts from {found.against} in layer '{found.first.layer}' at model step {found.first.step} of "
@@ -59,13 +63,17 @@ def verdict(found: Comparison) -> str:
         return f"{start}."
     if found.mistakes is not None and found.mistakes.named is not None:
         also = [s.cause for s in found.mistakes.shares if s.cause != named.cause]
-        more = f", and {' and '.join(also)} less" if also else ""
-        return f"{start}; its {named.cause}{where(named)} is not what a compile of today gives{more}."
+        more = f" (and {', '.join(also)}, which matters less)" if also else ""
+        if found.mistakes.program.distance <= LEAST:
+            more += ", which no message of these samples shows"
+        return f"{start}; {MISTAKE.format(what=named.cause + where(named))}{more}."
     if found.apart is not None:
         return f"{start}; beside their float networks {named.cause}{where(named)} sets the two most apart."
     if found.ablation is not None and len(found.ablation.shares) == 1:
         return f"{start}; the one thing that differs is {named.cause}{where(named)}."
     beyond = " (more than rounding)" if named.beyond and not found.exact else ""
+    if found.as_compiled and not beyond:
+        beyond = ", which is rounding: a compile of today gives this program"
     if named.share < DEFECT:
         return f"{start}; what differs by more than rounding is {named.cause}{where(named)}."
     return f"{start}; {style.percent(named.share)} of the distance comes from {named.cause}{where(named)}{beyond}."
@@ -73,7 +81,8 @@ def verdict(found: Comparison) -> str:
 
 def remedy(named: Share) -> dict[str, str]:
     """What the named cause is, what mends it and what differs, as label and sentence."""
-    lines = {"cause": f"{named.title}{where(named)}", "to mend it": named.remedy}
+    places = where(named).replace(" of ", ", at ", 1)
+    lines = {"cause": f"{named.title}{places}", "to mend it": named.remedy}
     return lines | {"what differs" if i == 0 else " " * i: line for i, line in enumerate(named.findings)}
 
 
@@ -99,7 +108,7 @@ def facts(found: Comparison) -> dict[str, str]:
     if found.first is not None:
         lines["first divergence"] = parting(found.first)
     if found.today:
-        lines["beside it"] = found.today
+        lines["rounding or mistake"] = found.today
     return lines
 
 
@@ -129,6 +138,12 @@ def chosen(found: Comparison) -> tuple[Layer, ...]:
     return tuple(layer for layer in found.layers if layer.name in kept)
 
 
+def columns(found: Comparison) -> tuple[int, ...]:
+    """Which of `HEADS` say something: networks without spikes have no rates."""
+    shown = [cells(layer) for layer in chosen(found)]
+    return tuple(i for i, head in enumerate(HEADS) if head in ALWAYS or any(row[i] != "-" for row in shown))
+
+
 def cells(layer: Layer) -> tuple[str, ...]:
     """A cell for each of `HEADS`."""
     s = layer.spikes
@@ -146,10 +161,15 @@ the counts of spikes; model steps by which spikes come early or late; spikes tha
 model step of the first difference."""
 
 
+ALWAYS = ("SQNR dB", "parts")
+
+
 def _layers(found: Comparison) -> Table:
-    table = style.grid("layers", "layer", *(f">{head}" for head in HEADS))
+    kept = columns(found)
+    table = style.grid("layers", "layer", *(f">{HEADS[i]}" for i in kept))
     for layer in chosen(found):
-        table.add_row(style.plain(layer.name), *cells(layer))
+        row = cells(layer)
+        table.add_row(style.plain(layer.name), *(row[i] for i in kept))
     return table
 
 

@@ -11,7 +11,7 @@ from ndeploy.divergence.apart import Apart
 from ndeploy.divergence.compare import Comparison
 from ndeploy.report import compare as text
 from ndeploy.report import style
-from ndeploy.report.compare_page.pictures import LEGEND, STYLE, bar, raster, sqnr
+from ndeploy.report.compare_page.pictures import STYLE, bar, pictures, sqnr
 from ndeploy.report.energy_page.tables import Column, Row, Table
 from ndeploy.report.side_page import Section, document, items, table
 
@@ -41,8 +41,7 @@ def page(found: Comparison) -> str:
         sections.append(Section("Notes", items(found.notes)))
     sections.append(Section("Layers", _layers(found)))
     if found.rasters:
-        drawn = Markup("").join(raster(r) for r in found.rasters)
-        sections.append(Section(f"Messages of sample {found.rasters[0].sample}", LEGEND + drawn))
+        sections.append(Section(f"Messages of sample {found.rasters[0].sample}", pictures(found.rasters, found.first)))
     sections.append(Section("Reproduce", _reproduce(found)))
     under = f"The program beside {found.against}: {style.many(found.samples, 'sample')}"
     made = document("Comparison of two executions", under, text.verdict(found), sections, _FOOT)
@@ -98,8 +97,13 @@ def _apart(found: Comparison, apart: Apart) -> Markup:
 
 
 def _layers(found: Comparison) -> Markup:
-    columns = (Column("layer", "name"), *(Column(head) for head in text.HEADS), Column("SQNR by model step", "bar"))
-    rows = tuple(Row((layer.name, *text.cells(layer), sqnr(layer.by_step[:STEPS]))) for layer in text.chosen(found))
+    kept = text.columns(found)
+    heads = (Column(text.HEADS[i]) for i in kept)
+    columns = (Column("layer", "name"), *heads, Column("SQNR by model step", "bar"))
+    rows = tuple(
+        Row((layer.name, *(text.cells(layer)[i] for i in kept), sqnr(layer.by_step[:STEPS])))
+        for layer in text.chosen(found)
+    )
     left = len(found.layers) - len(rows)
     note = f"{style.many(left, 'layer')} closer to the reference not shown." if left else ""
     return table(Table("Layers", columns, rows, note=note))
