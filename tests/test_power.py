@@ -159,7 +159,8 @@ def test_a_meter_that_can_be() -> None:
 
 
 def test_who_says_so() -> None:
-    assert credible.meter({"runner": "chip"}) == ("the meter of 'chip'", "total")
+    assert credible.meter({"runner": "chip"}) == ("the meter of 'chip'", "total", "")
+    assert credible.meter({"meter": {"source": "x", "scope": "total", "chip": "loihi2"}}) == ("x", "total", "loihi2")
     assert credible.meter({"meter": {"source": "INA\x1b[31m; 3", "scope": "dynamic"}})[1] == "dynamic"
     assert "\x1b" not in credible.meter({"meter": {"source": "INA\x1b[31m; 3", "scope": "dynamic"}})[0]
     assert ";" not in credible.meter({"meter": {"source": "INA; 3", "scope": "dynamic"}})[0]
@@ -232,10 +233,14 @@ def test_a_meter_in_the_supply_is_held_beside_static_energy_too() -> None:
     report = estimate(PROGRAM, place(PROGRAM, target), target, activity, None)
     assert report.energy is not None
     assert report.static is not None
-    assert estimate_of(report, "dynamic") == report.energy
-    assert estimate_of(report, "total") == report.energy + report.static
-    assert estimate_of(replace(report, static=None), "total") is None
-    assert estimate_of(replace(report, energy=None), "dynamic") is None
+    total = PowerReading(1.0, 1.0, 1, "m", "total")
+    dynamic = replace(total, scope="dynamic")
+    assert estimate_of(report, dynamic) == report.energy
+    assert estimate_of(report, total) == report.energy + report.static
+    assert estimate_of(replace(report, static=None), total) is None
+    assert estimate_of(replace(report, energy=None), dynamic) is None
+    assert estimate_of(report, replace(total, chip="loihi2")) == report.energy + report.static
+    assert estimate_of(report, replace(total, chip="loihi1")) is None
 
 
 # -- in a suite --------------------------------------------------------------------------------------------------------
@@ -332,6 +337,15 @@ def test_another_meter_is_not_compared(folder: Path) -> None:
     )
     assert outcomes(result) == {"measured energy": "passed", "measured energy, baseline": "skipped"}
     assert any("INA226" in check.reason for check in result.checks)
+
+
+def test_the_meter_of_another_chip_is_not_held_beside_the_estimate(folder: Path) -> None:
+    other = SoftwareBoard(BUILT_IN["oracle"], "oracle", meter=ModelMeter(plugins.target("loihi1")))
+    found, result = judged(folder, other)
+    assert result.outcome == "passed"
+    assert outcomes(result) == dict.fromkeys(metered.CHECKS, "skipped")
+    assert found.numbers["measured_energy"]
+    assert found.numbers["measured_low"] is None
 
 
 def test_faults_that_were_mended_are_told_of(folder: Path) -> None:

@@ -10,10 +10,12 @@ from ndeploy.energy.result import EnergyReport
 from ndeploy.ir.result import PowerReading
 
 
-def estimate_of(report: EnergyReport, scope: str) -> Range | None:
-    """What the report gives for what a meter of that scope measures, J a sample: dynamic energy, or dynamic and static.
-    None where a price is missing."""
-    if scope == "dynamic" or report.energy is None:
+def estimate_of(report: EnergyReport, reading: PowerReading) -> Range | None:
+    """What the report gives for what the meter measures, J a sample: dynamic energy, or dynamic and static. None where
+    a price is missing, or the meter is of another chip."""
+    if reading.chip and reading.chip != report.target:
+        return None
+    if reading.scope == "dynamic" or report.energy is None:
         return report.energy
     return None if report.static is None else report.energy + report.static
 
@@ -80,7 +82,7 @@ def verdict(beside: Beside) -> str:
 
     now = si(beside.reading.joules_per_sample, "J")
     if beside.estimate is None:
-        return f"{now} a sample; there is no estimate to hold it against"
+        return f"{now} a sample; there is no estimate of such a chip with such prices to hold it against"
     bounds = f"{si(beside.estimate.low, 'J')} to {si(beside.estimate.high, 'J')}"
     times = beside.of_nominal
     multiple = "" if times is None else f", {times:.3g} times the nominal {si(beside.estimate.nominal, 'J')}"

@@ -82,15 +82,16 @@ def power(fields: Mapping[str, Any], welcome: Mapping[str, Any], before: Power |
 SCOPES = ("dynamic", "total")
 
 
-def meter(welcome: Mapping[str, Any]) -> tuple[str, str]:
-    """(who says what the meter shows, "dynamic" or "total"). A board that does not say has a meter in its supply, which
-    measures static energy too. Raises FrameError."""
+def meter(welcome: Mapping[str, Any]) -> tuple[str, str, str]:
+    """(who says what the meter shows, "dynamic" or "total", the target whose chip it measures or ""). A board that does
+    not say has a meter in its supply, which measures static energy too. Raises FrameError."""
     said = welcome.get("meter")
     if said is None:
-        return f"the meter of '{printable(text(welcome, 'runner', '?', 80))}'", "total"
+        return f"the meter of '{printable(text(welcome, 'runner', '?', 80))}'", "total", ""
     if not isinstance(said, dict) or said.get("scope") not in SCOPES:
         raise FrameError(f"the meter is not described with a source and a scope of {', '.join(SCOPES)}")
-    return printable(text(said, "source", "", MOST_SOURCE).replace(";", ",")) or "a meter without a name", said["scope"]
+    source = printable(text(said, "source", "", MOST_SOURCE).replace(";", ",")) or "a meter without a name"
+    return source, said["scope"], printable(text(said, "chip", "", 80))
 
 
 def _range(watts: Any) -> tuple[float, float]:

@@ -33,10 +33,11 @@ class ModelMeter:
         self._joules = self._seconds = 0.0
 
     def describe(self) -> dict[str, Any]:
-        """For the welcome: "source" and "scope"."""
+        """For the welcome: "source", "scope" and "chip"."""
         return {
             "source": f"a model of {self._target.name} (the nominal estimate of ndeploy energy), no measurement",
             "scope": "dynamic",
+            "chip": self._target.name,
         }
 
     def load(self, program: Program) -> None:

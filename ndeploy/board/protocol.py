@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
+import math
 import struct
 import zlib
 from collections.abc import Mapping
@@ -115,7 +116,8 @@ def sizes(prefix: bytes, bounds: Bounds) -> tuple[int, int]:
 def decode(header: bytes, body: bytes) -> Frame:
     """The frame of a header and body whose tag was right. Raises FrameError."""
     try:
-        tree = json.loads(header, parse_constant=_no_constant)
+        tree = json.loads(header, parse_constant=_no_constant, parse_float=_finite)
+        json.dumps(tree, ensure_ascii=False).encode()  # half a surrogate pair is no text: nothing could print it
     except (ValueError, RecursionError) as error:
         raise FrameError("the header is no JSON") from error
     if not isinstance(tree, dict) or not isinstance(tree.get("op"), str) or not 0 < len(tree["op"]) <= 32:
@@ -128,6 +130,13 @@ def decode(header: bytes, body: bytes) -> Frame:
 
 def _no_constant(name: str) -> Any:
     raise ValueError(f"{name} is no JSON number")
+
+
+def _finite(digits: str) -> float:
+    value = float(digits)
+    if not math.isfinite(value):
+        raise ValueError(f"{digits[:20]} is no finite number")
+    return value
 
 
 def _deeper(tree: Any, levels: int) -> bool:

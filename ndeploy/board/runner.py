@@ -194,11 +194,11 @@ class BoardRunner:
         if before is None or self._power is None:
             return None
         try:
-            name, scope = credible.meter(link.welcome)
+            name, scope, chip = credible.meter(link.welcome)
         except FrameError as error:
             raise failures.broken(error) from error
         joules, seconds = self._power.joules - before.joules, self._power.seconds - before.seconds
-        return PowerReading(joules, seconds, samples, name, scope)
+        return PowerReading(joules, seconds, samples, name, scope, chip=chip)
 
     def _connected(self) -> Link:
         try:

@@ -19,7 +19,10 @@ from ndeploy.board.session import ABORT_SECONDS, serve
 from ndeploy.errors import UsageError
 
 CONNECTIONS = 32
-"""At once; each costs a thread. Those that have not proved the token yet leave within handshake.SECONDS."""
+"""At once; each costs a thread. Those that have not proved the token yet leave within handshake.SECONDS; where there
+are too many, the one of them that came first leaves for the next."""
+MOMENT = 0.3
+"""Seconds in which a stranger that was shown out is gone: a little more than channel.SLICE."""
 TOKEN_LETTERS = 16
 """Shortest token: whoever can listen may try tokens at leisure."""
 
@@ -44,7 +47,7 @@ class Server:
                 help="put a random one into NDEPLOY_BOARD_TOKEN, as `openssl rand -hex 24` prints",
             )
         self._desk = Desk(device, terms, LeaseBook(terms.waiting), token, log=log)
-        self._threads: set[threading.Thread] = set()
+        self._threads: dict[threading.Thread, socket.socket | None] = {}
         self._threads_lock = threading.Lock()
         try:
             family = socket.AF_INET6 if ":" in host else socket.AF_INET
@@ -101,9 +104,14 @@ class Server:
     def _take(self, connection: socket.socket, where: str) -> None:
         with self._threads_lock:
             full = len(self._threads) >= CONNECTIONS
+            stranger = next((other for other in self._threads.values() if other is not None), None)
         if full:
-            connection.close()
-            return
+            if stranger is not None:
+                with contextlib.suppress(OSError):
+                    stranger.shutdown(socket.SHUT_RDWR)  # its own thread sees that and closes it
+            if stranger is None or not self._room():
+                connection.close()
+                return
         with contextlib.suppress(OSError):
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         channel = Channel(
@@ -114,18 +122,33 @@ class Server:
             if self._desk.stop.is_set():
                 channel.close()
                 return
-            self._threads.add(thread)
+            self._threads[thread] = connection
             thread.start()
 
     def _run(self, channel: Channel, where: str) -> None:
         try:
-            serve(channel, self._desk, where)
+            serve(channel, self._desk, where, self._known)
         except Exception as error:  # one connection's defect must not take the board from the others
             self._desk.log(f"{where}: a defect of the server: {type(error).__name__}: {error}")
             channel.close()
         finally:
             with self._threads_lock:
-                self._threads.discard(threading.current_thread())
+                self._threads.pop(threading.current_thread(), None)
+
+    def _known(self) -> None:
+        """The client of this thread has proved the token: it is no stranger any more."""
+        with self._threads_lock:
+            self._threads[threading.current_thread()] = None
+
+    def _room(self) -> bool:
+        """Whether a connection has ended, after a moment."""
+        deadline = time.monotonic() + MOMENT
+        while time.monotonic() < deadline:
+            with self._threads_lock:
+                if len(self._threads) < CONNECTIONS:
+                    return True
+            time.sleep(0.005)
+        return False
 
 
 def serve_stdio(device: Device, terms: Terms, log: Callable[[str], None] = _quiet) -> None:

@@ -6,6 +6,7 @@ import contextlib
 import queue
 import threading
 import time
+from collections.abc import Callable
 from typing import Any
 
 from ndeploy.board import handshake, protocol
@@ -24,11 +25,13 @@ ABORT_SECONDS = 10.0
 """A device that was aborted must return within this time."""
 
 
-def serve(channel: Channel, desk: Desk, where: str) -> None:
-    """Serve one client until it leaves, misbehaves, or the desk closes. where: the client's address, for the log."""
+def serve(channel: Channel, desk: Desk, where: str, known: Callable[[], None] = lambda: None) -> None:
+    """Serve one client until it leaves, misbehaves, or the desk closes. where: the client's address, for the log;
+    known: called when it has proved that it knows the token."""
     ticket: list[Ticket] = []
     try:
         peer = handshake.as_server(channel, desk.token, _welcome(desk))
+        known()
         _Session(channel, desk, f"{printable(peer.name)} at {where}", ticket).loop()
     except GoneError:
         if desk.stop.is_set():
@@ -46,9 +49,11 @@ def serve(channel: Channel, desk: Desk, where: str) -> None:
         _say(channel, AnswerError("usage", str(error)))
     finally:
         for held in ticket:
-            if held.granted is not None:
-                _clear(desk)
-            desk.leases.leave(held)
+            try:
+                if held.granted is not None:
+                    _clear(desk)
+            finally:  # whatever a board does, the next in the queue gets it
+                desk.leases.leave(held)
         channel.close()
 
 
@@ -64,8 +69,8 @@ def _say(channel: Channel, error: AnswerError) -> None:
 def _clear(desk: Desk) -> None:
     try:
         desk.device.reset()
-    except AnswerError as error:
-        desk.log(f"the board does not reset: {printable(error.message)}")
+    except Exception as error:  # a driver's defect ends with this client
+        desk.log(f"the board does not reset: {type(error).__name__}: {printable(str(error)[:300])}")
         desk.device.abort()
 
 

@@ -63,8 +63,8 @@ class PowerReading:
 
     joules, seconds: of the runs whose answers count, as the meter measured both; samples: how many those were. meter:
     who says so, by its own account. scope: "dynamic" (of the chip, as an estimate's `energy`), or "total" (static
-    energy too). discarded: J of runs whose answers were thrown away, as far as the meter was read after them; they are
-    in no other number here.
+    energy too). chip: the target whose chip it measures, "" where it does not say. discarded: J of runs whose answers
+    were thrown away, as far as the meter was read after them; they are in no other number here.
     """
 
     joules: float
@@ -73,6 +73,7 @@ class PowerReading:
     meter: str
     scope: str = "total"
     discarded: float = 0.0
+    chip: str = ""
 
     @property
     def joules_per_sample(self) -> float:
@@ -88,6 +89,7 @@ class PowerReading:
             "; ".join(dict.fromkeys((*self.meter.split("; "), *other.meter.split("; ")))),
             self.scope if self.scope == other.scope else "total",
             self.discarded + other.discarded,
+            self.chip if self.chip == other.chip else "",
         )
 
 

@@ -26,7 +26,7 @@ def numbers(power: PowerReading | None, report: EnergyReport) -> dict[str, float
     """Those of `KEPT`; none without a meter."""
     if power is None:
         return {}
-    bounds = estimate_of(report, power.scope)
+    bounds = estimate_of(report, power)
     low, high = (None, None) if bounds is None else (bounds.low, bounds.high)
     return dict(zip(KEPT, (power.joules_per_sample, low, high), strict=True))
 
@@ -34,7 +34,7 @@ def numbers(power: PowerReading | None, report: EnergyReport) -> dict[str, float
 def remarks(power: PowerReading | None, report: EnergyReport) -> Iterator[str]:
     """What the meter showed, and who says so."""
     if power is not None:
-        yield f"energy by the board's meter: {verdict(Beside(power, estimate_of(report, power.scope)))}; {power.meter}"
+        yield f"energy by the board's meter: {verdict(Beside(power, estimate_of(report, power)))}; {power.meter}"
 
 
 def checks(case: Case, found: Measured, known: Known | None, changed: tuple[str, ...]) -> Iterator[Check]:
@@ -53,7 +53,7 @@ def checks(case: Case, found: Measured, known: Known | None, changed: tuple[str,
 def _beside_estimate(case: Case, found: Measured, now: float) -> Check:
     low, high = found.numbers.get("measured_low"), found.numbers.get("measured_high")
     if low is None or high is None:
-        return Check(ESTIMATE, SKIPPED, _joules(now), reason="no estimate to hold it against")
+        return Check(ESTIMATE, SKIPPED, _joules(now), reason=f"no estimate of such a chip: {_who(found)}")
     wanted = f"{_joules(low)} to {_joules(high)}, the estimate"
     if low * (1 - ROUNDING) <= now <= high * (1 + ROUNDING):
         return Check(ESTIMATE, PASSED, _joules(now), wanted)
@@ -94,7 +94,11 @@ def carried(entry: Mapping[str, object], old: Mapping[str, object]) -> bool:
 
 
 def _meter(found: Measured) -> str:
-    return f"the board's meter ({found.identity.get('meter', '?')}): the program and its messages are as they should be"
+    return f"the board's meter, {_who(found)}: the program and its messages are as they should be"
+
+
+def _who(found: Measured) -> str:
+    return found.identity.get("meter", "?")
 
 
 def _joules(value: float) -> str:
