@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ndeploy.printable import printable
 from ndeploy.report import style
+from ndeploy.suite.case import Suite
+from ndeploy.suite.ci import notes, quarantines
+from ndeploy.suite.measured import Curve
+from ndeploy.suite.onward import onward
 from ndeploy.suite.verdict import CaseResult, SuiteResult
 
 if TYPE_CHECKING:
@@ -13,12 +18,21 @@ if TYPE_CHECKING:
 
 SIGNS = {"passed": "[green]passed[/green]", "failed": "[red]failed[/red]", "stale": "[yellow]stale[/yellow]"}
 DASH = "-"
+WIDTH = 100
+"""Characters of a line of a command."""
 
 
-def report(result: SuiteResult) -> list[RenderableType]:
-    """Verdict, table, failures, curves, remarks."""
+def report(result: SuiteResult, suite: Suite | None = None) -> list[RenderableType]:
+    """Verdict, table, failures with what to do next, boards, curves, remarks. suite: for commands with its paths."""
     found: list[RenderableType] = [f"[bold]{style.plain(verdict(result))}[/bold]", _table(result)]
-    found += [line for case in result.results for line in _failures(case)]
+    found += [line for case in result.results for line in (*_failures(case), *_onward(suite, case))]
+    found += [f"[yellow]{style.plain(line)}[/yellow]" for line in quarantines(result)]
+    found += [
+        f"{style.plain(case.name)}: {style.plain(line)}"
+        for case in result.results
+        if case.moves or case.retried
+        for line in notes(case)
+    ]
     if any(case.curve is not None for case in result.results):
         found.append(_curves(result))
     found += [f"[dim]{style.plain(line)}[/dim]" for line in remarks(result)]
@@ -89,14 +103,55 @@ def _failures(case: CaseResult) -> list[str]:
     return found
 
 
+def _onward(suite: Suite | None, case: CaseResult) -> list[RenderableType]:
+    """Comments and commands to be copied."""
+    from rich.text import Text
+
+    found: list[RenderableType] = []
+    for line in onward(suite, case).lines():
+        comment = line.startswith("#")
+        parts = [line] if comment else _folded(line)
+        found += [Text(f"  {printable(part)}", "dim" if comment else "") for part in parts]
+    return found
+
+
+def _folded(command: str) -> list[str]:
+    """A shell command on lines of about `WIDTH` characters, broken with backslashes between its words."""
+    lines, word, quote = [""], "", ""
+    for sign in [*command, " "]:
+        if sign in "'\"" and quote in ("", sign):
+            quote = "" if quote else sign
+        if sign != " " or quote:
+            word += sign
+        elif word:
+            if len(lines[-1]) + len(word) >= WIDTH and lines[-1]:
+                lines[-1] += " \\"
+                lines.append("   ")
+            lines[-1] += f" {word}" if lines[-1] else word
+            word = ""
+    return lines
+
+
+def spread(accuracies: tuple[float, ...]) -> tuple[float, float, float]:
+    """(least, mean, most) over the draws."""
+    return min(accuracies), sum(accuracies) / len(accuracies), max(accuracies)
+
+
+def faults_of(curve: Curve) -> str:
+    """What was injected."""
+    if curve.kind == "bits":
+        return "flipped bits of weights"
+    return "stuck neurons, silent or at a value"
+
+
 def _curves(result: SuiteResult) -> Table:
-    rows = style.grid("injected faults", "case", "kind", ">faults", ">mean accuracy", ">worst draw")
+    rows = style.grid("injected faults", "case", "kind", ">faults", ">least", ">mean accuracy", ">most", "")
     for case in result.results:
         if case.curve is None:
             continue
-        what = "flipped bits of weights" if case.curve.kind == "bits" else "stuck neurons"
         for i, (faults, accuracies) in enumerate(case.curve.points):
-            head = (style.plain(case.name), what) if i == 0 else ("", "")
-            mean = sum(accuracies) / len(accuracies)
-            rows.add_row(*head, str(faults), style.percent(mean), style.percent(min(accuracies)))
+            head = (style.plain(case.name), faults_of(case.curve)) if i == 0 else ("", "")
+            least, mean, most = spread(accuracies)
+            shares = (style.percent(least), style.percent(mean), style.percent(most))
+            rows.add_row(*head, str(faults), *shares, style.bar(mean, 12))
     return rows

@@ -8,25 +8,34 @@ from markupsafe import Markup
 
 from ndeploy.printable import printable
 from ndeploy.report import side_page as pages
-from ndeploy.report import style
 from ndeploy.report.energy_page.tables import Column, Row, Table
 from ndeploy.report.suite import HEADINGS, cells, remarks, verdict
+from ndeploy.report.suite_curves import curves
 from ndeploy.report.suite_trends import trend
+from ndeploy.suite.case import Suite
+from ndeploy.suite.ci import notes, quarantines
 from ndeploy.suite.history import TRENDS, Point
+from ndeploy.suite.onward import onward
 from ndeploy.suite.verdict import CaseResult, Check, SuiteResult
 
 GRID = "display:grid;grid-template-columns:repeat(auto-fill,minmax(310px,1fr));gap:12px 20px"
 
 
-def page(result: SuiteResult, trends: Mapping[str, Sequence[Point]]) -> str:
-    """The page. trends: by case, oldest first; none without a history. The same input gives the same text."""
+def page(result: SuiteResult, trends: Mapping[str, Sequence[Point]], suite: Suite | None = None) -> str:
+    """The page. trends: by case, oldest first; none without a history. suite: for commands that go on from a failure.
+
+    The same input gives the same text.
+    """
     sections = []
     failing = [case for case in result.results if case.failed]
     if failing:
-        sections.append(pages.Section("What failed", pages.table(_failures(failing))))
+        sections.append(pages.Section("What failed", pages.table(_failures(failing)) + _onward(suite, failing)))
     sections.append(pages.Section("Every case", pages.table(_cases(result))))
+    boards = _boards(result)
+    if boards:
+        sections.append(pages.Section("Boards", boards))
     if any(case.curve is not None for case in result.results):
-        sections.append(pages.Section("Under injected faults", pages.table(_curves(result))))
+        sections.append(pages.Section("Under injected faults", curves(result)))
     lines = _trends(result, trends)
     if lines:
         sections.append(pages.Section("Over time", lines))
@@ -35,7 +44,10 @@ def page(result: SuiteResult, trends: Mapping[str, Sequence[Point]]) -> str:
     if told:
         sections.append(pages.Section("Beware", pages.items(told)))
     tools = [f"{name} {version}" for name, version in result.toolchain.items()]
-    sections.append(pages.Section("Run on", pages.items([", ".join(tools), f"commit {result.commit or 'unknown'}"])))
+    ran = [", ".join(tools), f"commit {result.commit or 'unknown'}"]
+    if trends and not lines:
+        ran.append("the first run of this history: trends over time begin with the second")
+    sections.append(pages.Section("Run on", pages.items(ran)))
     return pages.document(
         f"Regression suite {result.suite}",
         f"{result.when}; beside the baseline {result.baseline}.",
@@ -75,25 +87,30 @@ def _wanted(check: Check) -> str:
     return check.wanted if check.outcome != "skipped" else check.reason
 
 
-def _curves(result: SuiteResult) -> Table:
-    rows: list[Row] = []
+def _onward(suite: Suite | None, cases: Sequence[CaseResult]) -> Markup:
+    """Commands to copy, by case."""
+    body = Markup("")
+    for case in cases:
+        lines = onward(suite, case).lines()
+        if lines:
+            text = "\n".join(printable(line) for line in lines)
+            body += Markup("<h3>{}: what to do next</h3>\n<pre>{}</pre>\n").format(printable(case.name), text)
+    return body
+
+
+def _boards(result: SuiteResult) -> Markup:
+    """Which case ran where, moves between boards, and quarantine; nothing where no board took part."""
+    rows = []
     for case in result.results:
-        if case.curve is None:
-            continue
-        what = "bits of weights flipped" if case.curve.kind == "bits" else "neurons stuck, silent or firing"
-        rows.append(Row((f"{case.name}: {what}, {case.curve.samples} samples",), "head"))
-        for faults, found in case.curve.points:
-            mean = sum(found) / len(found)
-            rows.append(Row((str(faults), _bar(mean), style.percent(mean), style.percent(min(found)))))
-    columns = (Column("faults", "name"), Column("", "bar"), Column("mean accuracy"), Column("worst draw"))
-    return Table("Accuracy under injected faults", columns, tuple(rows))
-
-
-def _bar(share: float) -> Markup:
-    return Markup(
-        '<svg class="bar" height="14" role="img" aria-label="{}"><rect class="frame" width="100%" height="14"/>'
-        '<rect class="chip" width="{}" height="14"/></svg>'
-    ).format(style.percent(share), f"{100 * min(max(share, 0.0), 1.0):.1f}%")
+        told = notes(case)
+        if told:
+            moved = "; ".join(told[1:] if case.board else told)
+            rows.append(Row((case.name, case.board or "-", moved or "-")))
+    body = Markup("")
+    if rows:
+        columns = (Column("case", "name"), Column("measured on", "text"), Column("moves and retries", "text"))
+        body += pages.table(Table("Boards by case", columns, tuple(rows)))
+    return body + pages.items(quarantines(result))
 
 
 def _trends(result: SuiteResult, trends: Mapping[str, Sequence[Point]]) -> Markup:

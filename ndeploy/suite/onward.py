@@ -1,0 +1,98 @@
+"""What to type next where a case did not pass: commands with the case's own paths."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ndeploy.suite.bench import BOARDS
+from ndeploy.suite.case import Case, Suite
+from ndeploy.suite.verdict import CaseResult
+
+COSTS = ("synaptic_ops", "energy", "latency", "cores")
+TIMES = ("compile_time", "speed")
+ANSWERS = ("accuracy", "float", "program", "spikes", "budget of accuracy")
+"""Checks whose reason is in what the program computes."""
+DEFAULTS = {"bits": 8, "method": "uniform", "attention": "parallel", "mode": "auto", "coding": "none", "place": "cores"}
+
+
+@dataclass(frozen=True)
+class Onward:
+    """steps: (what it is for, command) in the order to take them."""
+
+    steps: tuple[tuple[str, str], ...] = field(default=())
+
+    def lines(self) -> list[str]:
+        """A comment and a command each."""
+        return [line for why, command in self.steps for line in (f"# {why}", command)]
+
+
+def onward(suite: Suite | None, result: CaseResult) -> Onward:
+    """For a case that did not pass; nothing for one that did, or where the suite is not at hand."""
+    case = None if suite is None else next((case for case in suite.cases if case.name == result.name), None)
+    if suite is None or case is None or not result.failed:
+        return Onward()
+    return Onward(tuple(_steps(suite, case, result)))
+
+
+def _steps(suite: Suite, case: Case, result: CaseResult) -> Iterator[tuple[str, str]]:
+    failed = {check.name for check in result.failed}
+    again = ["ndeploy", "test", "--suite", str(suite.path), "--case", case.name]
+    if case.runner in BOARDS and (result.blame == "board" or result.outcome == "error"):
+        address = result.board or "$NDEPLOY_BOARD"
+        if not address.startswith("exec:"):
+            yield "does the board answer", f"ndeploy board status {_word(address)}"
+        yield "the same case without the board", _line([*again, "--runner", "sim"])
+        if result.outcome == "error":
+            return
+    if result.outcome == "error":
+        yield "the whole error", _line(["ndeploy", "--debug", "test", *again[2:]])
+        return
+    artifact = case.artifact or Path(f"{''.join(c if c.isalnum() or c in '-_' else '-' for c in case.name)}.ndp")
+    if case.artifact is None and failed & {*ANSWERS, *COSTS, "agreement"}:
+        yield "the program of today", _line(_compile(case, artifact))
+    compare = ["ndeploy", "compare", str(artifact), "--data", str(case.data)]
+    if case.limit is not None:
+        compare += ["--limit", str(case.limit)]
+    if "agreement" in failed:
+        yield f"where {case.runner} parts from the simulator", _line([*compare, "--against", case.runner])
+    if failed & set(ANSWERS):
+        if case.artifact is not None and result.outcome == "stale":
+            old = f"{artifact.stem}.before.ndp"
+            reviewed = f'"$(git log -1 --format=%h -- {_word(str(suite.baseline))})"'
+            text = f"git show {reviewed}:./{_word(str(artifact))} > {_word(old)} && "
+            yield "where it parts from the reviewed program, and why", text + _line([*compare, "--against", old])
+        yield "where it parts from the float network, and why", _line(compare)
+    if failed & set(COSTS):
+        yield "where energy and time go", _line(["ndeploy", "energy", str(artifact), "--data", str(case.data)])
+    if failed & set(TIMES):
+        yield "again, with nothing else running", _line(again)
+    if result.outcome == "stale":
+        yield (
+            "if the change is wanted: review the difference, commit it",
+            (f"{_line([*again, '--update-baseline'])} && git diff {_word(str(suite.baseline))}"),
+        )
+
+
+def _compile(case: Case, output: Path) -> Sequence[str]:
+    """`ndeploy compile` with the case's options."""
+    command = ["ndeploy", "compile", str(case.model), "--target", case.target, "-o", str(output)]
+    if case.calibration is not None:
+        command += ["--calibration", str(case.calibration)]
+    for name in ("steps", "bits", "activation_bits", "method", "attention", "mode", "coding", "place"):
+        value = getattr(case, name)
+        if value is not None and value != DEFAULTS.get(name):
+            command += [f"--{name.replace('_', '-')}", str(value)]
+    for key, text in case.settings.items():
+        command += ["--set", f"{key}={text}"]
+    return command
+
+
+def _line(words: Sequence[str]) -> str:
+    return " ".join(_word(word) for word in words)
+
+
+def _word(text: str) -> str:
+    return text if text == "$NDEPLOY_BOARD" else shlex.quote(text)
