@@ -13,4 +13,13 @@ compatibility.py  imports Lava where its own packaging says it cannot be (worker
 worker.py       the program that runs in the other interpreter
 session.py      starts, watches and ends that program (our side)
 runner.py       `run`, what `ndeploy run --runner lava` calls (our side)
+
+On a Loihi (docs/loihi.md; untested on hardware):
+loihi_plan.py     which of Lava's processes stands for which part on the chip, or why none does (numpy only)
+loihi_runner.py   what `ndeploy run --runner loihi` calls (our side)
+loihi_lease.py    one run at a time on a board (our side)
+loihi_host.py     whether lava-loihi is there, and where the board is (worker side)
+loihi_network.py  builds and runs the network on the chip (worker side)
+loihi_readout.py  messages and states as they come from the chip, as traces (numpy only)
+loihi_meter.py    the energy of a run, by Lava's profiler (worker side)
 """

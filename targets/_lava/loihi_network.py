@@ -189,9 +189,9 @@ class ChipNetwork:
             tell(event="stage", text=f"running {self._total} chip steps")
             # what fails ends the worker, and with it every process of Lava's: a stop would wait for what has failed
             process.run(condition=RunSteps(num_steps=self._total), run_cfg=configuration)
-            process.stop()
             for name, variable in sorted(own):
                 self._keep(name, variable)
+            process.stop()
             read.append(power.read() or power.reason)
         ProcessServer().processes.clear()
         return read
