@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import subprocess
 import sys
 import threading
 import time
@@ -81,6 +82,28 @@ def test_many_threads_never_overlap(tmp_path: Path) -> None:
     assert (most[0], turns[0]) == (1, 30)
 
 
+def test_what_a_killed_owner_has_started_is_waited_for(tmp_path: Path) -> None:
+    """The owner is killed by kill -9, its command goes on for a while."""
+    folder = tmp_path / "locks"
+    inner = f"import time; time.sleep(1.5); open({str(tmp_path / 'ended')!r}, 'w')"
+    owner = (
+        "import pathlib, subprocess, sys, time\n"
+        "from ndeploy.suite import lock\n"
+        f"with lock.held({WORDS!r}, 0, print, pathlib.Path({str(folder)!r})):\n"
+        f"    subprocess.Popen([sys.executable, '-c', {inner!r}], start_new_session=True)\n"
+        "    print('started', flush=True)\n"
+        "    time.sleep(60)\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", owner], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "started\n"
+        process.kill()
+    told: list[str] = []
+    with lock.held(WORDS, 30, told.append, folder):
+        assert (tmp_path / "ended").exists()
+    assert any("of a client that was killed" in line for line in told)
+
+
 def test_a_folder_of_others_is_refused(tmp_path: Path) -> None:
     open_to_all = tmp_path / "open"
     open_to_all.mkdir(mode=0o777)
@@ -141,8 +164,6 @@ def _with(url: str) -> Context:
 
 
 def test_what_a_killed_process_has_started_is_ended(tmp_path: Path) -> None:
-    import subprocess
-
     words = [sys.executable, "-c", "import time; time.sleep(60)"]
     environment = {**os.environ, lanes_process.MARK: "of the test"}
     with contextlib.ExitStack() as stack:
@@ -151,7 +172,7 @@ def test_what_a_killed_process_has_started_is_ended(tmp_path: Path) -> None:
             for given in (environment, {**environment, lanes_process.MARK: "of another"})
         )
         try:
-            assert soon(lambda: lanes_process._marked("of the test") == [mine.pid])
+            assert soon(lambda: lock.with_environment(lanes_process.MARK, "of the test") == [mine.pid])
             ending = threading.Thread(target=lanes_process.end_orphans, args=("of the test",))
             ending.start()
             mine.wait(10)

@@ -52,6 +52,7 @@ def to_json(settled: Settled) -> dict[str, Any] | None:
         "period": found.period,
         "mismatch": found.mismatch,
         "remarks": list(found.remarks),
+        "retried": dict(found.retried),
         "curve": None
         if curve is None
         else [curve.kind, curve.seed, curve.samples, [[n, list(values)] for n, values in curve.points]],
@@ -84,6 +85,7 @@ def _measured(value: Mapping[str, Any]) -> Measured:
         str(value["mismatch"]),
         _curve(value["curve"]),
         tuple(map(str, value["remarks"])),
+        {str(code): _whole(times) for code, times in value["retried"].items()},
     )
 
 

@@ -16,7 +16,6 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
-from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
@@ -26,6 +25,7 @@ from ndeploy.search.workers import measure as attempt
 from ndeploy.suite import canary
 from ndeploy.suite.case import Case
 from ndeploy.suite.lanes import Progress, WorkerDiedError, telling
+from ndeploy.suite.lock import with_environment
 from ndeploy.suite.measure import Context, measure
 from ndeploy.suite.measured import Failure, Measured
 
@@ -198,7 +198,7 @@ def end_orphans(mark: str) -> None:
     """End what a killed process has started: a board's command. Without /proc, that ends when its stdin closes."""
     deadline = time.monotonic() + GRACE
     number = signal.SIGTERM
-    while left := _marked(mark):
+    while left := with_environment(MARK, mark):
         for pid in left:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.kill(pid, number)
@@ -207,17 +207,6 @@ def end_orphans(mark: str) -> None:
         if time.monotonic() > deadline:
             number = signal.SIGKILL
         time.sleep(0.02)
-
-
-def _marked(mark: str) -> list[int]:
-    wanted = f"{MARK}={mark}".encode()
-    found = []
-    for entry in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):
-            # what has ended and is not waited for yet has no environment any more
-            if wanted in (entry / "environ").read_bytes().split(b"\0"):
-                found.append(int(entry.name))
-    return found
 
 
 # -- in the process ----------------------------------------------------------------------------------------------------

@@ -16,6 +16,8 @@ from pathlib import Path
 from ndeploy.errors import UnreachableError, UsageError
 from ndeploy.printable import printable
 
+MARK = "NDEPLOY_BOARD_LOCK_"
+"""Environment variable, with the lock's name, of what is started while the lock is held."""
 LOOK = 0.1
 """Seconds between two tries."""
 TOLD = 2.0
@@ -54,16 +56,40 @@ def held(
                 continue
             if not _same(file, path):
                 continue  # whoever had it has removed it meanwhile: another may hold a new one
+            if os.fstat(file).st_size:  # whoever had it was killed: what it had started may still use the board
+                _outlast(path.name, file, deadline, seconds, progress)
             os.ftruncate(file, 0)
             os.write(file, f"process {os.getpid()}".encode())
+            os.environ[MARK + path.name] = "1"
             try:
                 yield
                 return
             finally:
+                os.environ.pop(MARK + path.name, None)
                 with contextlib.suppress(FileNotFoundError):
                     path.unlink()
         finally:
             os.close(file)
+
+
+def _outlast(name: str, file: int, deadline: float, seconds: float, progress: Callable[[str], None]) -> None:
+    """Wait for the end of what the last owner has started. Raises UnreachableError ND623."""
+    while started := with_environment(MARK + name, "1"):
+        if time.monotonic() >= deadline:
+            raise _busy(file, seconds)
+        progress(f"waiting for the board: process {started[0]} of a client that was killed has it")
+        time.sleep(LOOK)
+
+
+def with_environment(name: str, value: str) -> list[int]:
+    """Processes of this user that were started with that variable; none where there is no /proc."""
+    wanted = f"{name}={value}".encode()
+    found = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):  # what has ended has no environment any more
+            if wanted in (entry / "environ").read_bytes().split(b"\0"):
+                found.append(int(entry.name))
+    return found
 
 
 def _folder(given: Path | None) -> Path:
