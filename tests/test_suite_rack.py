@@ -11,8 +11,10 @@ from pathlib import Path
 
 import pytest
 from boards import TOKEN, left_open
-from racks import case, loaded, numbers, rack, served, soon
+from fake_lanes import deaf
+from racks import alive, case, loaded, numbers, rack, served, soon
 
+from ndeploy.suite.lanes import WorkerDiedError
 from ndeploy.suite.lanes_process import ProcessLane
 from ndeploy.suite.measure import Context
 from ndeploy.suite.run import run
@@ -111,6 +113,23 @@ def test_workers_and_boards_together_give_what_one_process_gives(tmp_path: Path)
     assert [entry[2] for entry in numbers(result)] == [entry[2] for entry in numbers(wanted)[:4] + numbers(wanted)[:2]]
     assert result.passed
     assert {found.board for found in result.results[4:]} == {""}
+
+
+def test_a_process_that_does_not_listen_is_killed_with_what_it_has_started(tmp_path: Path) -> None:
+    path = tmp_path / "ids"
+    lane = ProcessLane(UNTIMED, "deaf")
+    future = lane._give(deaf, str(path))
+    assert soon(path.exists, 60)
+    assert soon(lambda: len(path.read_text().split()) == 2)
+    ids = [int(word) for word in path.read_text().split()]
+    assert alive(ids) == ids
+    lane.close()
+    lane.close()
+    assert not alive(ids)
+    with pytest.raises(WorkerDiedError):
+        future.result(0)
+    with pytest.raises(WorkerDiedError, match="is closed"):
+        lane.probe().result(0)
 
 
 def _left() -> dict[str, int]:

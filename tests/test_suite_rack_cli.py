@@ -95,6 +95,21 @@ def test_who_leaves_gives_everything_back_and_goes_on_later(tmp_path: Path, numb
     assert not journal.exists()
 
 
+def test_a_command_that_is_killed_leaves_no_process_and_no_lease(tmp_path: Path) -> None:
+    command = noting(tmp_path, "board")
+    with served("--runner", "oracle", "--inject", "slow=1") as (_, url):
+        suite = start(racked(tmp_path, 20), "--board", url, "--board", command)
+        try:
+            assert soon(lambda: status(url)["busy"] and (tmp_path / "board").exists(), 120)
+            family = below(suite.pid)
+            assert len(alive(family)) >= 3
+        finally:
+            suite.kill()
+            suite.communicate()
+        assert soon(lambda: not alive(family))
+        assert soon(lambda: not status(url)["busy"])
+
+
 def test_two_suites_never_overlap_on_a_command(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
     (tmp_path / "b").mkdir()
