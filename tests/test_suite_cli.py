@@ -125,7 +125,7 @@ def test_what_strangers_name_is_shown_not_obeyed() -> None:
 
 @pytest.mark.parametrize(
     "arguments",
-    [("--case", "none"), ("--target", "none"), ("--lava-mode", "odd"), ("--bogus",)],
+    [("--case", "none"), ("--target", "none"), ("--lava-mode", "odd"), ("--board", "tcp://x:1"), ("--bogus",)],
     ids=" ".join,
 )
 def test_bad_usage_exits_2(path: Path, capsys: Capsys, arguments: tuple[str, ...]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -137,6 +138,11 @@ def test_another_token_is_not_waited_for() -> None:
     assert failure(found["x"]).code == "ND622"
     assert failure(found["x"]).exit_code == 2
     assert lane.probes == 0
+
+
+def test_what_stands_in_the_way_of_a_board_is_no_models_fault() -> None:
+    lane = FakeLane("a", lambda case: replace(TOKEN, code="ND668", board=False))
+    assert failure(ran(cases("x"), [lane])[0]["x"]).board
 
 
 def test_a_busy_board_is_not_isolated() -> None:

@@ -67,15 +67,18 @@ def suite_command(
     from ndeploy import atomic, runners
     from ndeploy.suite import inject as faults
     from ndeploy.suite import toml_file
-    from ndeploy.suite.bench import Bench
+    from ndeploy.suite.bench import BOARDS, Bench
     from ndeploy.suite.measure import Context
     from ndeploy.suite.run import run
 
     injection = None if inject is None else faults.parse(inject)
     whole = toml_file.load(toml_file.default_suite() if suite is None else suite)
     chosen = _chosen(whole, case, runner, target)
-    for name in {c.runner for c in chosen.cases}:
+    used = {c.runner for c in chosen.cases}
+    for name in used:
         runners.find(name)
+    if board and not used & set(BOARDS):
+        raise typer.BadParameter("no case runs on a board: add --runner board", param_hint="--board")
     inputs: dict[str, Path | None] = {"--suite": whole.path, "the baseline": whole.baseline}
     options.apart({"--junit": junit, "--html": html, "--history": history, "--journal": journal}, inputs)
     for path in (junit, html, journal, *((whole.baseline,) if update_baseline else ())):

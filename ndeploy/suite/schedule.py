@@ -22,6 +22,8 @@ from ndeploy.suite.measured import Failure, Measured
 from ndeploy.suite.schedule_board import Board
 from ndeploy.suite.verdict import Quarantined
 
+LOCKS = ("ND668", "ND669")
+"""What stands in the way of a board: no case is to blame for it."""
 BUSY = "ND623"
 """Another client has the board: that is no fault."""
 MORE_ATTEMPTS = 2
@@ -215,6 +217,8 @@ class Schedule:
             return
         self._deaths[id(ended.lane)] = 0
         found: Measured | Failure = ended.future.result()
+        if isinstance(found, Failure) and found.code in LOCKS:
+            found = replace(found, board=True)
         if board is None:
             self._settle(job, found, "")
         elif isinstance(found, Failure) and found.board:
