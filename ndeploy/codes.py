@@ -535,7 +535,8 @@ CODES: dict[str, Code] = {
     ),
     "ND679": Code(
         "setting of the Loihi not understood",
-        "NDEPLOY_LOIHI_STEPS is a pair of chip steps, IN,OUT; NDEPLOY_LOIHI_POWER is on or off.",
+        "NDEPLOY_LOIHI_STEPS is a pair of chip steps, IN,OUT; NDEPLOY_LOIHI_POWER is on or off; LOIHI_GEN is a "
+        "generation of Loihi 2.",
     ),
     "ND690": Code("time limit", "The time given with --time-limit passed before every sample had run."),
     "ND691": Code(

@@ -71,6 +71,7 @@ def broken(fault: str, options: RunnerOptions, monkeypatch: pytest.MonkeyPatch) 
 
 @needs_lava
 def test_a_board_lost_while_it_runs(alone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SLURM", "1")
     error, worker = broken("lost@5", OPTIONS, monkeypatch)
     assert isinstance(error, UnreachableError)
     assert (error.code, error.exit_code) == ("ND678", 3)
@@ -79,12 +80,13 @@ def test_a_board_lost_while_it_runs(alone: Path, monkeypatch: pytest.MonkeyPatch
     assert "_send_pm_cmd" in kept.read_text()
     kept.unlink()
     assert not session_members(worker)
+    assert called(alone).count("scancel") == 1  # the scheduler's client was asked to end before it was killed
     wait_until(lambda: free(alone), 5)
 
 
 @needs_lava
 def test_a_board_that_hangs(alone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    error, worker = broken("hang@5", replace(OPTIONS, time_limit=6.0), monkeypatch)
+    error, worker = broken("hang@5", replace(OPTIONS, time_limit=4.0), monkeypatch)
     assert isinstance(error, RunnerError)
     assert error.code == "ND607"
     assert not session_members(worker)
@@ -94,7 +96,7 @@ def test_a_board_that_hangs(alone: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 @needs_lava
 def test_a_board_that_falls_silent(alone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Longer than a chip's configuration takes: the board's failure, not a limit of ours."""
-    monkeypatch.setattr("ndeploy.targets._lava.loihi_runner.STALL_SECONDS", 3.0)
+    monkeypatch.setattr("ndeploy.targets._lava.loihi_runner.STALL_SECONDS", 2.5)
     error, worker = broken("silent@5", OPTIONS, monkeypatch)
     assert (error.code, error.exit_code) == ("ND678", 3)
     assert "no sign of life" in error.message

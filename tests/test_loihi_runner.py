@@ -70,7 +70,7 @@ def test_random_programs_bit_for_bit(settled: tuple[Runner, Path]) -> None:
     ran = {True: 0, False: 0}
 
     @seed(1)
-    @settings(max_examples=10, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=8, deadline=None, database=None, suppress_health_check=list(HealthCheck))
     @given(cases(lava_native=True))
     def compare(case: Case) -> None:
         program, messages = case
@@ -170,7 +170,7 @@ def test_samples_apart_configure_the_chip_anew(settled: tuple[Runner, Path]) -> 
 
 @needs_lava
 def test_the_board_of_the_environment(alone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What names the board reaches lava-loihi; a chip of another generation is refused."""
+    """What names the board reaches lava-loihi."""
     for name, value in {"SLURM": "1", "BOARD": "og-05", "LOIHI_GEN": "N3C1"}.items():
         monkeypatch.setenv(name, value)
     program = chain(LIF, steps=3)
@@ -180,10 +180,6 @@ def test_the_board_of_the_environment(alone: Path, monkeypatch: pytest.MonkeyPat
     assert (boot["SLURM"], boot["BOARD"], boot["LOIHI_GEN"]) == ("1", "og-05", "N3C1")
     assert result.power is not None
     assert "BOARD=og-05" in result.power.meter
-    monkeypatch.setenv("LOIHI_GEN", "N2A2")
-    with pytest.raises(UnreachableError, match="Loihi 1") as caught:
-        find("loihi")(program, messages, trace=False, options=OPTIONS)
-    assert caught.value.code == "ND678"
 
 
 @needs_lava
@@ -300,6 +296,7 @@ def test_without_lava_loihi(alone: Path, monkeypatch: pytest.MonkeyPatch) -> Non
         ("NDEPLOY_LOIHI_STEPS", "1,-2"),
         ("NDEPLOY_LOIHI_STEPS", "9999,0"),
         ("NDEPLOY_LOIHI_POWER", "maybe"),
+        ("LOIHI_GEN", "N2A2"),
     ],
 )
 def test_settings_that_mean_nothing(name: str, value: str, alone: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -52,6 +52,16 @@ def remove_segments(paths: Iterable[str]) -> None:
             os.unlink(path)
 
 
+def ask_session(session: int, grace: float) -> None:
+    """Ask every process of the session to end, and give them so many seconds: a scheduler's client cancels its job."""
+    for process in session_members(session):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(process, signal.SIGTERM)
+    deadline = time.monotonic() + grace
+    while session_members(session) and time.monotonic() < deadline:
+        time.sleep(0.01)
+
+
 def end_session(session: int, patience: float = 5.0) -> None:
     """Kill every process of the session and remove what it shared. Safe to call for one that has ended."""
     deadline = time.monotonic() + patience

@@ -41,8 +41,6 @@ def attach() -> None:
         from lava.utils import loihi
 
         generation = loihi.ChipGeneration(os.environ.get("LOIHI_GEN", "N3B3"))
-        if generation is loihi.ChipGeneration.N2A2:
-            raise ValueError("LOIHI_GEN=N2A2 is a Loihi 1, and the run configuration here is Loihi 2's")
         os.environ["LOIHI_GEN"] = generation.value
         if host := os.environ.get("NXSDKHOST"):
             binary = os.environ.get("HOST_BINARY", "nxcore/bin/nx_driver_server")

@@ -33,6 +33,8 @@ LATE = "NDEPLOY_LOIHI_STEPS"
 LARGEST_LATE = 1000
 STALL_SECONDS = 1800.0
 """A board that shows no chip step for so long hangs. Compiling and configuring a chip shows none."""
+GENERATIONS = ("N3B2", "N3B3", "N3C1", "N3D1")
+"""Of Loihi 2: lava-nc 0.10.0, lava/utils/loihi.py. N2A2 is a Loihi 1, for which there is another run configuration."""
 SWITCHES = {"": True, "on": True, "off": False}
 
 
@@ -56,6 +58,7 @@ class Loihi:
     def __init__(self, lease: Lease, options: RunnerOptions) -> None:
         self._lease = lease
         self._python, self._threads = options.lava_python, options.threads
+        _check_generation(os.environ.get("LOIHI_GEN", GENERATIONS[1]))
         self._late, self._meter = _late(os.environ.get(LATE, "")), _switch(os.environ.get(SWITCH, ""))
         self._session: Session | None = None
 
@@ -172,6 +175,12 @@ def _late(text: str) -> tuple[int, int]:
             "ND679", f"{LATE}={text[:40]!r} is no pair IN,OUT of chip steps", help=f"say {LATE}=0,1 for instance"
         )
     return steps[0], steps[1]
+
+
+def _check_generation(text: str) -> None:
+    """Raises UsageError ND679."""
+    if text not in GENERATIONS:
+        raise UsageError("ND679", f"LOIHI_GEN={text[:40]!r} is no Loihi 2", help=f"say one of {', '.join(GENERATIONS)}")
 
 
 def _switch(text: str) -> bool:

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 from ndeploy.targets._lava import traces
-from ndeploy.targets._lava.cleanup import end_session, remove_segments
+from ndeploy.targets._lava.cleanup import ask_session, end_session, remove_segments
 
 import ndeploy
 from ndeploy import targets
@@ -31,6 +31,8 @@ STALL_SECONDS = 300.0
 """A worker that reports no chip step for so long hangs: a step of the largest network takes seconds."""
 START_SECONDS = 120.0
 """Importing Lava takes a second; on a cold network disk a minute."""
+GRACE_SECONDS = 1.0
+"""For what drives a board: a job of a scheduler is given back by whoever asked for it, not by one who is killed."""
 TRANSPORTS = ("threads", "processes")
 
 INSTALL = (
@@ -77,6 +79,7 @@ class Session:
         self._progress = progress
         self._chip = chip
         self._inherit = () if inherit is None else (inherit,)
+        self._busy = False
         self.done: dict[str, Any] = {}
         self._buffer = b""
         self._segments: set[str] = set()
@@ -104,6 +107,8 @@ class Session:
         """End the worker and everything it started; remove its files. May be called twice."""
         process, self._process = self._process, None
         if process is not None:
+            if self._chip and self._busy:
+                ask_session(process.pid, GRACE_SECONDS)
             end_session(process.pid)
             process.wait()
             remove_segments(self._segments)
@@ -137,12 +142,14 @@ class Session:
             numbered: dict[str, Any] = {f"m{i}": m for i, m in enumerate(messages.values())}
             np.savez(folder / "messages.npz", **numbered)
             request = {"folder": name, "inputs": list(messages), "wanted": dict(wanted), "mode": mode, **more}
+            self._busy = True
             try:
                 self._send(request)
                 self.done = self._await("done", self._stall, self._time_limit if time_limit is None else time_limit)
             except BaseException:
                 self.close()  # a worker that failed, or that Ctrl-C left behind, holds a half-run network
                 raise
+            self._busy = False
             return traces.load(folder, program)
 
     # -- the worker -----------------------------------------------------------------------------------------------
