@@ -197,16 +197,28 @@ def test_boards_are_for_pushes_with_a_board(machine: Machine) -> None:
     )
 
 
-def test_a_board_that_is_not_there_is_not_the_model(machine: Machine) -> None:
-    """Exit code 3; and a board that answers, 0."""
-    given = {"vars.NDEPLOY_BOARD": "tcp://127.0.0.1:1", "secrets.NDEPLOY_BOARD_TOKEN": "of the tests, long enough"}
-    gone = run(machine, "board", given=given)
-    assert gone.code == 3, gone.output
-    (found,) = gone.annotations()
-    assert found.message.endswith("blame: board")
-    here = run(machine, "board", given={**given, "vars.NDEPLOY_BOARD": "exec:ndeploy board serve --stdio --runner sim"})
+TOKEN = "of the tests, long enough"
+
+
+def board(machine: Machine, address: str) -> Job:
+    given = {"vars.NDEPLOY_BOARD": address, "secrets.NDEPLOY_BOARD_TOKEN": TOKEN}
+    return run(machine, "board", given=given)
+
+
+def test_a_board_that_answers(machine: Machine) -> None:
+    here = board(machine, "exec:ndeploy board serve --stdio --runner sim")
     assert here.code == 0, here.output
     assert "agreement" in cases(here, "board.xml")
+
+
+@pytest.mark.long
+def test_a_board_that_is_not_there_is_not_the_model(machine: Machine) -> None:
+    """Exit code 3, after pauses in which it is asked again."""
+    gone = board(machine, "tcp://127.0.0.1:1")
+    assert gone.code == 3, gone.output
+    (found,) = [entry for entry in gone.annotations() if entry.level == "error"]
+    assert [entry.properties["title"] for entry in gone.annotations() if entry.level == "warning"] == ["quarantine"]
+    assert found.message.endswith("blame: board")
 
 
 @pytest.mark.long
