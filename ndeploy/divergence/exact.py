@@ -35,7 +35,7 @@ from ndeploy.ir.program import Population, Product, Program, Projection
 from ndeploy.neurons import Compare as CompareNeuron
 from ndeploy.neurons import CubaLi, CubaLif, Input, Neuron, Relay
 from ndeploy.passes.along import by_row, columns
-from ndeploy.passes.integerise import RESETS, threshold
+from ndeploy.passes.integerise import RESETS, threshold, tie_bias_is_exact
 
 FloatArray = npt.NDArray[np.float64]
 ROUNDS = (CubaLif, CubaLi)
@@ -166,7 +166,7 @@ def exact(lowered: Lowered, program: Program) -> Exact:
         elif isinstance(real.model, GRADED):
             graded[p.name] = _graded(lowered, real, p, program)
         elif isinstance(real.model, DiscreteNeuron | Accumulate | Compare):
-            neurons[p.name] = _neuron(real, p, _unit(lowered, program, p))
+            neurons[p.name] = _neuron(real, p, _unit(lowered, program, p), program.steps)
     weights, lags = {}, {}
     for r in lowered.projections:
         q = next(x for x in program.projections if x.name == r.name)
@@ -249,7 +249,7 @@ def _graded(lowered: Lowered, real: RealPopulation, p: Population, program: Prog
     return ExactGraded(real.model, flat(p.scale), unit, bias)
 
 
-def _neuron(real: RealPopulation, p: Population, unit: FloatArray) -> ExactNeuron:
+def _neuron(real: RealPopulation, p: Population, unit: FloatArray, steps: int) -> ExactNeuron:
     neuron, model = p.neuron, real.model
     bias = np.zeros(()) if real.bias is None else real.bias
 
@@ -260,7 +260,7 @@ def _neuron(real: RealPopulation, p: Population, unit: FloatArray) -> ExactNeuro
     if isinstance(model, Compare):
         with np.errstate(all="ignore"):
             theta, entering = flat(model.threshold / unit), flat(bias / unit)
-        return _compared(p, theta, model.ge, zero, zero, zero, entering)
+        return _compared(p, steps, theta, model.ge, zero, zero, zero, entering)
     if isinstance(model, Accumulate):
         with np.errstate(all="ignore"):
             state_bias = flat(bias / np.asarray(p.scale, dtype=np.float64))
@@ -270,7 +270,7 @@ def _neuron(real: RealPopulation, p: Population, unit: FloatArray) -> ExactNeuro
     with np.errstate(all="ignore"):
         if isinstance(neuron, CompareNeuron):
             theta = flat((np.asarray(model.threshold) - model.bias - bias * gain) / (gain * unit))
-            return _compared(p, theta, model.compare == "ge", zero, zero, zero, zero)
+            return _compared(p, steps, theta, model.compare == "ge", zero, zero, zero, zero)
         assert isinstance(neuron, CubaLif | CubaLi)
         state = np.asarray(p.scale, dtype=np.float64)
         if (np.asarray(neuron.du) == DECAY_ONE - 1).all():
@@ -288,12 +288,24 @@ def _neuron(real: RealPopulation, p: Population, unit: FloatArray) -> ExactNeuro
         theta = flat(np.asarray(model.threshold) / state)
     reset = RESETS[model.reset]
     return _compared(
-        p, theta, model.compare == "ge", alpha, beta, state_bias, entering, reset, amount, value, model.refractory
+        p,
+        steps,
+        theta,
+        model.compare == "ge",
+        alpha,
+        beta,
+        state_bias,
+        entering,
+        reset,
+        amount,
+        value,
+        model.refractory,
     )
 
 
 def _compared(
     p: Population,
+    steps: int,
     theta: FloatArray,
     ge: bool,
     alpha: FloatArray,
@@ -313,7 +325,11 @@ def _compared(
     tie = False
     if ge and isinstance(neuron, CubaLif):
         own = np.broadcast_to(np.asarray(neuron.bias, dtype=np.int64), p.shape).reshape(-1)
-        tie = bool((vth == np.rint(theta)).all() and (own == np.rint(bias) + 1).all())
+        # where the compiler makes >= by a unit of bias; methods may add to a bias besides, but to few
+        made = tie_bias_is_exact(neuron.dv, neuron.du, steps, neuron.shift)
+        made = made and bool((np.rint(theta) % (1 << neuron.shift) == 0).all())
+        lacks = bool((own == np.rint(bias)).all())
+        tie = bool((vth == np.rint(theta)).all()) and (bool((own == np.rint(bias) + 1).all()) or (made and not lacks))
     program_ge = ge
     other = bool((vth == threshold(theta, not ge)).all()) and not bool((vth == threshold(theta, ge)).all())
     if other and not tie:
