@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import os
+import secrets
 import signal
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import psutil
@@ -20,6 +21,9 @@ from ndeploy.board.software import SoftwareBoard
 from ndeploy.ir.result import RunResult
 from ndeploy.runners import BUILT_IN
 
+MARK = "NDEPLOY_TEST_CLUSTER"
+"""Environment variable that everything started by these tests inherits, and nothing else on the machine has."""
+os.environ[MARK] = secrets.token_hex(8)
 TERMS = Terms(idle=5.0, longest=60.0, run=60.0, waiting=4, beat=0.05)
 
 
@@ -81,8 +85,10 @@ def eventually(there: Callable[[], Any], seconds: float = 10.0) -> float:
 def measurers() -> dict[int, psutil.Process]:
     """Processes in which workers measure cases, by id."""
     found = {}
-    for process in psutil.process_iter(["cmdline"]):
-        words: Mapping[int, str] = dict(enumerate(process.info["cmdline"] or ()))
-        if "dask_worker import child" in words.get(2, "") and process.status() != psutil.STATUS_ZOMBIE:
-            found[process.pid] = process
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):  # ended meanwhile, or somebody else's
+            words = process.cmdline()
+            ours = "dask_worker import child" in " ".join(words[2:3])
+            if ours and process.environ().get(MARK) == os.environ[MARK]:
+                found[process.pid] = process
     return found
