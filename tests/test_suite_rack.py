@@ -3,6 +3,7 @@ are to blame; and nothing is left."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import threading
@@ -113,6 +114,31 @@ def test_workers_and_boards_together_give_what_one_process_gives(tmp_path: Path)
     assert [entry[2] for entry in numbers(result)] == [entry[2] for entry in numbers(wanted)[:4] + numbers(wanted)[:2]]
     assert result.passed
     assert {found.board for found in result.results[4:]} == {""}
+
+
+@pytest.mark.long
+def test_a_cluster_whose_one_board_flips_bits_gives_the_serial_result(tmp_path: Path, serial: SuiteResult) -> None:
+    """Workers of dask with a board each: what holds for lanes of this machine holds for theirs."""
+    pytest.importorskip("distributed")
+    from dask_clusters import worker
+    from test_search_workers import dask_cluster
+
+    extra = case("s0", "sim", 1) + case("s1", "sim", 2)
+    with contextlib.ExitStack() as stack:
+        urls = stack.enter_context(rack("flip=1,seed=2", ""))
+        address = stack.enter_context(dask_cluster(0))
+        for name, url in (("plain", ""), ("left", urls[0]), ("right", urls[1])):
+            stack.enter_context(worker(address, name, "--no-nanny", board=url))
+        import distributed
+
+        with distributed.Client(address, set_as_default=False) as client:
+            client.wait_for_workers(3, timeout=60)
+        cluster = address.replace("tcp://", "dask://")
+        result = run(loaded(tmp_path, 6, extra=extra), UNTIMED, cluster, pauses=PAUSES)
+    assert numbers(result)[:6] == numbers(serial)
+    assert [found.outcome for found in result.results] == ["passed"] * 8
+    (entry,) = result.quarantined
+    assert {found.board for found in result.results[:6]}.isdisjoint({entry.board, ""})
 
 
 def test_a_process_that_does_not_listen_is_killed_with_what_it_has_started(tmp_path: Path) -> None:
