@@ -32,6 +32,7 @@ from ndeploy.suite.measure import Context
 from ndeploy.suite.measured import Failure, Measured
 from ndeploy.suite.run import run
 from ndeploy.suite.toml_file import load
+from ndeploy.suite.verdict import CaseResult
 
 SECONDS = 60.0
 BOARDS = ("", "dask worker left (", "dask worker right (")
@@ -96,6 +97,10 @@ def test_lanes_are_threads_and_boards(cluster: Cluster, lanes: list[Lane]) -> No
     assert [name.rpartition(" with ")[2] for name in names[2:]] == [server.url for server in cluster.servers]
 
 
+def untimed(result: CaseResult) -> dict[str, float | None]:
+    return {name: value for name, value in result.numbers.items() if name not in ("compile_time", "speed")}
+
+
 def test_results_are_those_of_a_serial_run(
     cluster: Cluster, lanes: list[Lane], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -111,7 +116,7 @@ def test_results_are_those_of_a_serial_run(
     assert probed.result(SECONDS) is None
     found = run(given, Context(), cluster.address.replace("tcp://", "dask://"))
     assert found.passed  # beside the baseline of the serial run: hashes of messages, the program, numbers
-    assert [(r.numbers, r.remarks) for r in found.results] == [(r.numbers, r.remarks) for r in serial.results]
+    assert [untimed(result) for result in found.results] == [untimed(result) for result in serial.results]
     assert [r.board.startswith(b) for r, b in zip(found.results, BOARDS, strict=True)] == [True] * 3
 
 
@@ -211,6 +216,20 @@ def test_what_dies_is_said_and_the_lane_goes_on(cluster: Cluster, lanes: list[La
         assert lane.name.endswith(cluster.servers[0].url)
     finally:
         device.gate.set()
+
+
+def test_a_scheduler_that_goes_leaves_no_board_lent(case: Case) -> None:
+    device = GatedBoard()
+    device.gate.clear()
+    with lent(device, TERMS) as server, ExitStack() as stack:
+        with dask_cluster(0) as address:
+            stack.enter_context(worker(address, "alone", "--no-nanny", board=server.url))
+            found = dask_lanes.lanes(address, Context(), [board(case)])
+            future = found[0].submit(board(case))
+            assert device.inside.wait(SECONDS)
+        assert "failed" in died(future)
+        eventually(lambda: server.leases.snapshot()[0] is None and not measurers(), 5.0)
+        close_all(found)
 
 
 def test_a_kind_of_worker_that_is_lacking_is_said_at_once(cluster: Cluster, case: Case) -> None:

@@ -103,6 +103,7 @@ class _Cluster:
         self._lock, self._placing = threading.Lock(), threading.Lock()
         self._seen: tuple[float, tuple[_Worker, ...]] = (-_GLANCE, ())
         self._known: set[str] = set()
+        self._gone = False
         self.client = connect(self.address)
 
     def close(self) -> None:
@@ -138,10 +139,16 @@ class _Cluster:
             when, found = self._seen
             if time.monotonic() - when < _GLANCE:
                 return found
+            gone = f"the dask scheduler at {self.address} is gone"
+            if self._gone:
+                raise WorkerDiedError(gone)
             try:
-                told = _within(PATIENCE, lambda: self.client.scheduler_info(n_workers=-1))["workers"]
+                told = _within(PATIENCE, lambda: self.client.scheduler_info(n_workers=-1)).get("workers")
             except Exception as error:
-                raise WorkerDiedError(f"the dask scheduler at {self.address} is gone: {first_line(error)}") from error
+                raise WorkerDiedError(f"{gone}: {first_line(error)}") from error
+            if told is None:  # what a client says that has lost its connection, and did not get another in time
+                self._gone = True
+                raise WorkerDiedError(gone)
             found = tuple(sorted((_worker(at, of) for at, of in told.items()), key=lambda w: (w.label, w.address)))
             self._seen = time.monotonic(), found
             return found
