@@ -285,15 +285,16 @@ class Schedule:
             return
         twice = board.name in job.well
         job.well[board.name] = fault
+        shared = len(job.well) > 1  # not one board's fault: the boards keep their good name
         others = [name for name in board.faults if name != job.case.name]
-        if others:
+        if others and not shared:
             board.isolate(f"{fault}; it failed at {', '.join(others[:3])} before")
         else:
             board.clear()
             board.faults[job.case.name] = fault
         assert job.last is not None
         found = job.last[0]
-        if len(job.well) > 1:  # not one board's fault: the boards keep their good name
+        if shared:
             for other_board in self._boards.values():
                 other_board.faults.pop(job.case.name, None)
             if isinstance(found, Failure):
