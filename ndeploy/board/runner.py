@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ndeploy.artifact import Artifact, sha256, to_bytes
-from ndeploy.board import arrays, credible, failures
+from ndeploy.board import arrays, credible, failures, protocol
 from ndeploy.board.device import features
 from ndeploy.board.link import Command, Link, Tcp, address
 from ndeploy.board.protocol import AnswerError, Frame, FrameError, GoneError, SlowError, WireError, flag, number, text
@@ -169,8 +169,9 @@ class BoardRunner:
         limit = failures.left(deadline, self._patience.request)
         fields = {"arrays": listed, "trace": trace, "activity": options.activity, "time_limit": limit}
         try:
-            answer = self._ask(link, Frame("stream", fields, body), "result", deadline)
-            counters = self._ask(link, Frame("read"), "counters", deadline)
+            most = part * _answered(program, trace)
+            answer = self._ask(link, Frame("stream", fields, body), "result", deadline, body=most)
+            counters = self._ask(link, Frame("read"), "counters", deadline, body=most + protocol.STREAM_BYTES)
         except NdeployError as error:
             if error.code not in RETRIED and error.code != "ND690":
                 self._check_memory(link, can, deadline)  # refused for what the program says, not for a flipped bit
@@ -252,13 +253,7 @@ class BoardRunner:
         """How many samples may go at once, so that neither they nor their answer outgrow the board's frames."""
         most = number(link.welcome, "stream_bytes", 0, 0, 2**53)
         sent = sum(8 * message[0].size for message in messages.values())
-        shown = {port.population for port in program.outputs}
-        got = sum(
-            8 * program.steps * p.size * (1 + len(p.neuron.state) if trace else 1)
-            for p in program.populations
-            if trace or p.name in shown
-        )
-        got += 8 * 4 * (len(program.populations) + len(program.projections) + len(program.products))
+        got = _answered(program, trace)
         if max(sent, got) > most:
             raise RefusedError(
                 "ND633",
@@ -276,12 +271,14 @@ class BoardRunner:
         *,
         limit: float | None = None,
         watch: Callable[[Frame], None] | None = None,
+        body: int = 0,
     ) -> Frame:
-        """The answer, or what the failure means to a user."""
+        """The answer, or what the failure means to a user. body: bytes that it may have beside its header."""
         request = limit or self._patience.request
         left = failures.left(deadline, request)
         try:
-            answer = link.request(frame, min(left, request), watch=watch)
+            bounds = protocol.Bounds(protocol.HEADER_BYTES, body)
+            answer = link.request(frame, min(left, request), watch=watch, bounds=bounds)
         except AnswerError as error:
             raise failures.said(error) from error
         except SlowError as error:
@@ -295,6 +292,16 @@ class BoardRunner:
         if answer.op != wanted:
             raise failures.broken(FrameError(f"'{answer.op}' is no answer to '{frame.op}'"))
         return answer
+
+
+def _answered(program: Program, trace: bool) -> int:
+    """Bytes of the answer to one sample and of its counters, at most."""
+    shown = {port.population for port in program.outputs}
+    values = sum(
+        program.steps * p.size * ((1 + len(p.neuron.state) if trace else 0) + (p.name in shown))
+        for p in program.populations
+    )
+    return 8 * (values + 4 * (len(program.populations) + len(program.projections) + len(program.products)))
 
 
 def from_options(options: RunnerOptions) -> BoardRunner:
