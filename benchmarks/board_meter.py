@@ -1,11 +1,11 @@
-"""How often are lies of a board's meter found out? Seeded lies over the networks of examples/, by `ndeploy test`'s checks.
+"""How often are lies of a board's meter found out? Seeded lies over the networks of examples/, judged by suite checks.
 
     python benchmarks/board_meter.py [--seeds 20] [--samples 64]
 
-The board is software, its meter a model (ndeploy/board/meter.py). A lie multiplies or divides what the meter counts of a
-stream of 8 samples by a factor: of every stream in one direction ("all"), or of each with probability 0.3 in either
-("some"). "baseline": the check against what was measured for the baseline, tolerance 10 %; "estimate": that against the
-estimate's bounds, which needs no baseline.
+The board is software, its meter a model (ndeploy/board/meter.py). A lie multiplies or divides what the meter counts of
+a stream of 8 samples by a factor: of every stream in one direction ("all"), or of each with probability 0.3 in either
+("some": a run without any lie is among them). "by the baseline": the check against what was measured for the baseline,
+tolerance 10 %; "by the estimate": that against the estimate's bounds, which needs no baseline.
 """
 
 from __future__ import annotations
