@@ -7,14 +7,18 @@ import contextlib
 import os
 import signal
 import threading
+from dataclasses import replace
 from multiprocessing import resource_tracker
 from pathlib import Path
 
 import pytest
-from boards import TOKEN, left_open
+from boards import TERMS, TOKEN, left_open, lent
 from fake_lanes import deaf
 from racks import alive, case, loaded, numbers, rack, served, soon
 
+from ndeploy.board.protocol import AnswerError, Frame
+from ndeploy.board.software import SoftwareBoard
+from ndeploy.runners import BUILT_IN
 from ndeploy.suite.lanes import WorkerDiedError
 from ndeploy.suite.lanes_process import ProcessLane
 from ndeploy.suite.measure import Context
@@ -54,6 +58,29 @@ def test_a_rack_with_a_board_that_hangs_and_one_that_flips_bits_gives_the_serial
         assert {entry["board"] for entry in told["quarantined"]} == set(urls[:2])
         assert told["cases"][5]["board"] == urls[2]
     assert soon(lambda: _left() == before)
+
+
+class Poisoned(SoftwareBoard):
+    """A board that fails at three samples, and at nothing else."""
+
+    def ask(self, frame: Frame, limit: float) -> Frame:
+        if frame.op == "stream" and frame.fields["arrays"][0][2][0] == 3:
+            raise AnswerError("fault", "no more than two of them")
+        return super().ask(frame, limit)
+
+
+def test_a_case_that_every_board_fails_at_costs_no_board_its_place(tmp_path: Path, serial: SuiteResult) -> None:
+    with contextlib.ExitStack() as stack:
+        devices = [Poisoned(BUILT_IN["oracle"], "poisoned") for _ in range(2)]
+        urls = [stack.enter_context(lent(device, replace(TERMS, run=5.0))).url for device in devices]
+        result = run(loaded(tmp_path, 5), UNTIMED, boards=urls, pauses=PAUSES)
+    (poison,) = [found for found in result.results if found.outcome != "passed"]  # c2 has three samples
+    assert (poison.name, poison.outcome, poison.blame, poison.code) == ("c2", "error", "board", "ND630")
+    assert "are well otherwise" in poison.failed[0].reason
+    assert len(poison.moves) == 2
+    assert not result.quarantined
+    others = [entry for entry in zip(numbers(result), numbers(serial), strict=False) if entry[0] != numbers(result)[2]]
+    assert all(found == wanted for found, wanted in others)
 
 
 def test_all_boards_dead_is_exit_3_and_blames_the_boards(tmp_path: Path, serial: SuiteResult) -> None:
