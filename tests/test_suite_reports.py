@@ -112,6 +112,33 @@ def test_nothing_is_advised_for_what_passed_or_is_not_known() -> None:
     assert steps(ARTIFACT, bad) == ["ndeploy test --suite deploy/suite.toml --case kept"]
 
 
+def test_options_in_an_errors_help_are_keys_of_the_case() -> None:
+    check = Check(
+        "run", FAILED, reason="error[ND204]: x", cause="give --steps T, --set dt=1, or --calibration with --x"
+    )
+    found = CaseResult("kept", "error", (check,), "model", code="ND204", exit_code=2)
+    assert onward(suite_of(ARTIFACT), found).lines() == [
+        "# in deploy/suite.toml, options are keys of the case: steps, settings, calibration",
+        "# the whole error",
+        "ndeploy --debug test --suite deploy/suite.toml --case kept",
+    ]
+
+
+def test_a_cause_is_not_said_twice(capsys: pytest.CaptureFixture[str]) -> None:
+    found = result(
+        CaseResult("kept", "failed", (failed("program", "not the baseline's: steps 6", "steps 6"),), "model")
+    )
+    console.show(*report(found))
+    told = (
+        capsys.readouterr().out,
+        page(found, {}),
+        ci.summary(found),
+        *ci.github(found, "s"),
+        ci.junit(found).decode(),
+    )
+    assert [text.count("steps 6") for text in told] == [1, 1, 1, 1, 2]  # message and text of JUnit
+
+
 def test_names_are_quoted_for_the_shell() -> None:
     case = replace(MODEL, name=HOSTILE, data=Path("a b/$(touch gone).npz"))
     for command in steps(case, CaseResult(HOSTILE, "failed", (failed("speed"), failed("spikes")), "model")):

@@ -13,7 +13,7 @@ from ndeploy.report.suite import HEADINGS, cells, remarks, verdict
 from ndeploy.report.suite_curves import curves
 from ndeploy.report.suite_trends import trend
 from ndeploy.suite.case import Suite
-from ndeploy.suite.ci import notes, quarantines
+from ndeploy.suite.ci import adds, notes, quarantines
 from ndeploy.suite.history import TRENDS, Point
 from ndeploy.suite.onward import onward
 from ndeploy.suite.verdict import CaseResult, Check, SuiteResult
@@ -60,7 +60,7 @@ def page(result: SuiteResult, trends: Mapping[str, Sequence[Point]], suite: Suit
 
 def _failures(cases: Sequence[CaseResult]) -> Table:
     rows = [
-        Row((f"{case.name}: {check.name}", case.blame, check.reason, check.cause))
+        Row((f"{case.name}: {check.name}", case.blame, check.reason, check.cause if adds(check) else ""))
         for case in cases
         for check in case.failed
     ]

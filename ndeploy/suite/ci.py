@@ -73,12 +73,17 @@ def explained(case: CaseResult, check: Check) -> str:
     lines = [check.reason]
     if check.found or check.wanted:
         lines.append(f"found {check.found or 'nothing'}, wanted {check.wanted or 'a number'}")
-    if check.cause:
+    if adds(check):
         lines.append(f"{'help' if case.outcome == 'error' else 'cause'}: {check.cause}")
     if case.board:
         lines.append(f"board: {case.board}")
     lines.append(f"blame: {case.blame}")
     return "\n".join(lines)
+
+
+def adds(check: Check) -> bool:
+    """Whether the cause says more than the reason."""
+    return bool(check.cause) and check.cause not in check.reason
 
 
 def notes(case: CaseResult) -> list[str]:
@@ -141,7 +146,7 @@ def summary(result: SuiteResult, suite: Suite | None = None) -> str:
         lines += ["", f"**{_markdown(case.name)}** ({_markdown(case.blame)})", ""]
         for check in case.failed:
             why = f"- {_markdown(check.name)}: {_markdown(check.reason)}"
-            lines.append(f"{why}<br>{_markdown(check.cause)}" if check.cause else why)
+            lines.append(f"{why}<br>{_markdown(check.cause)}" if adds(check) else why)
         lines += [f"- {_markdown(text)}" for text in notes(case)]
         commands = onward(suite, case).lines()
         if commands:

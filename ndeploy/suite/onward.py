@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 from ndeploy.suite.bench import BOARDS
@@ -20,13 +21,13 @@ DEFAULTS = {"bits": 8, "method": "uniform", "attention": "parallel", "mode": "au
 
 @dataclass(frozen=True)
 class Onward:
-    """steps: (what it is for, command) in the order to take them."""
+    """steps: (what it is for, command) in the order to take them; "" where there is nothing to type."""
 
     steps: tuple[tuple[str, str], ...] = field(default=())
 
     def lines(self) -> list[str]:
         """A comment and a command each."""
-        return [line for why, command in self.steps for line in (f"# {why}", command)]
+        return [line for why, command in self.steps for line in (f"# {why}", command) if line]
 
 
 def onward(suite: Suite | None, result: CaseResult) -> Onward:
@@ -48,6 +49,9 @@ def _steps(suite: Suite, case: Case, result: CaseResult) -> Iterator[tuple[str, 
         if result.outcome == "error":
             return
     if result.outcome == "error":
+        keys = _keys(result)
+        if keys:
+            yield f"in {suite.path}, options are keys of the case: {', '.join(keys)}", ""
         yield "the whole error", _line(["ndeploy", "--debug", "test", *again[2:]])
         return
     artifact = case.artifact or Path(f"{''.join(c if c.isalnum() or c in '-_' else '-' for c in case.name)}.ndp")
@@ -74,6 +78,14 @@ def _steps(suite: Suite, case: Case, result: CaseResult) -> Iterator[tuple[str, 
             "if the change is wanted: review the difference, commit it",
             (f"{_line([*again, '--update-baseline'])} && git diff {_word(str(suite.baseline))}"),
         )
+
+
+def _keys(result: CaseResult) -> list[str]:
+    """Keys of a case that an error's help names as options of the command line."""
+    known = {entry.name for entry in fields(Case)} | {"set"}
+    named = re.findall(r"--([a-z][a-z-]*)", " ".join(check.cause for check in result.failed))
+    found = [name.replace("-", "_") for name in named]
+    return list(dict.fromkeys("settings" if name == "set" else name for name in found if name in known))
 
 
 def _compile(case: Case, output: Path) -> Sequence[str]:
