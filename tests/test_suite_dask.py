@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from boards import TOKEN, lent
 from dask_clusters import TERMS, GatedBoard, eventually, measurers, worker
@@ -149,8 +151,6 @@ if __name__ == "__main__":
 
 
 def test_a_client_that_is_killed_leaves_no_board_lent(cluster: Cluster, case: Case, tmp_path: Path) -> None:
-    import pickle
-
     device, given = cluster.devices[0], tmp_path / "case"
     given.write_bytes(pickle.dumps(board(case)))
     device.gate.clear()
@@ -216,6 +216,23 @@ def test_what_dies_is_said_and_the_lane_goes_on(cluster: Cluster, lanes: list[La
         assert lane.name.endswith(cluster.servers[0].url)
     finally:
         device.gate.set()
+
+
+STARTS = """
+import os, pathlib, subprocess, time
+command = subprocess.Popen(["sleep", "600"], start_new_session=True)  # as the command of a board
+pathlib.Path({!r}).write_text(str(command.pid))
+"""
+
+
+@pytest.mark.parametrize("end", ["os.kill(os.getpid(), 9)", "time.sleep(600)"], ids=["killed", "not wanted"])
+def test_a_process_that_is_ended_leaves_nothing_that_it_started(tmp_path: Path, end: str) -> None:
+    told = tmp_path / "pid"
+    job = pickle.dumps((exec, STARTS.format(str(told)) + end, {}))
+    ended = dask_worker.in_process(job, lambda: end.startswith("os.kill") or not told.exists())
+    assert ended.answer == b""
+    assert ended.how.endswith("was killed by SIGKILL") is end.startswith("os.kill")
+    eventually(lambda: not psutil.pid_exists(int(told.read_text())))  # it would sleep for ten minutes
 
 
 def test_a_scheduler_that_goes_leaves_no_board_lent(case: Case) -> None:

@@ -12,6 +12,7 @@ import hashlib
 import importlib
 import os
 import pickle
+import secrets
 import selectors
 import signal
 import subprocess
@@ -27,6 +28,7 @@ from ndeploy.search.processes import ONE_THREAD
 from ndeploy.search.workers import measure as outcome_of
 from ndeploy.search.workers import packed
 from ndeploy.suite.case import Case
+from ndeploy.suite.lanes_process import MARK, end_orphans
 from ndeploy.suite.measure import Context, measure
 from ndeploy.suite.measured import FILES, Failure, Measured
 
@@ -115,11 +117,12 @@ def perform(job: bytes) -> Ended:
 def in_process(job: bytes, wanted: Callable[[], bool]) -> Ended:
     """Run the job in a process of its own, as long as it is wanted; nothing of it is left behind."""
     paths = [path for path in sys.path if path]
+    mark = secrets.token_hex(16)
     process = subprocess.Popen(
         [sys.executable, "-c", _LAUNCH, *paths],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        env=_environment(os.environ),
+        env=_environment(os.environ) | {MARK: mark},
         start_new_session=True,
     )
     assert process.stdin is not None
@@ -136,6 +139,8 @@ def in_process(job: bytes, wanted: Callable[[], bool]) -> Ended:
             return Ended(answer[_SIZE:])
     finally:
         _end(process)
+        if process.returncode != 0:
+            end_orphans(mark)  # the command of a board, which has a session of its own
     code = process.returncode
     how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
     return Ended(how=f"process {process.pid} {how}")
