@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
-from boards import ask, client, left_open, lent, metered_board, same
+from boards import ask, client, left_open, lent, metered_board, oracle_board, same
 from small_artifact import PROGRAM
 
 from ndeploy import oracle
@@ -51,7 +51,8 @@ def scenario(seed: int) -> Outcome:
     if draw.random() < 0.4:
         kind = draw.choice(["cut", "damage", "garbage", "stall"])
         cable = {kind: draw.choice([0.01, 0.05]) if kind != "stall" else 0.01}
-    device = FaultyBoard(metered_board(), Plan(rates, seed, factor=draw.choice([1.05, 1.5, 10.0])))
+    plan = Plan(rates, seed, factor=draw.choice([1.05, 1.5, 10.0]))
+    device = FaultyBoard(metered_board() if plan.needs_meter else oracle_board(), plan)
     began = time.monotonic()
     right = 0
     codes: list[tuple[str, int]] = []

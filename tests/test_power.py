@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from boards import TOKEN, ask, client, lent, metered_board, oracle_board
+from boards import TERMS, TOKEN, ask, client, lent, metered_board, oracle_board
 from cli_runner import call
 from small_artifact import PROGRAM, X, write
 from suite_cases import save, suite, weight
@@ -274,8 +274,7 @@ def outcomes(result: CaseResult) -> dict[str, str]:
 
 
 @pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("NDEPLOY_BOARD_TOKEN", TOKEN)
+def folder(tmp_path: Path) -> Path:
     suite(tmp_path)
     return tmp_path
 
@@ -408,7 +407,12 @@ def test_a_history_of_the_former_format_is_taken_up(folder: Path, capsys: Capsys
 # -- from the outside --------------------------------------------------------------------------------------------------
 
 METERED = f"exec:{sys.executable} -m ndeploy board serve --stdio --runner oracle --meter loihi2"
-PLAIN = f"exec:{sys.executable} -m ndeploy board serve --stdio --runner oracle"
+PATIENT = replace(TERMS, run=30.0)
+
+
+@pytest.fixture(autouse=True)
+def token(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NDEPLOY_BOARD_TOKEN", TOKEN)
 
 
 def fields(capsys: Capsys, *arguments: object) -> dict[str, Any]:
@@ -427,7 +431,8 @@ def test_run_shows_what_was_measured(tmp_path: Path, capsys: Capsys) -> None:
     assert found["power"]["samples"] == len(X)
     assert found["power"]["joules_per_sample"] == pytest.approx(estimated().nominal)
     assert found["retried"] == {}
-    text = call(capsys, "run", artifact, "--data", data, "--runner", "board", "--board", METERED).out
+    with lent(metered_board(), PATIENT) as server:
+        text = call(capsys, "run", artifact, "--data", data, "--runner", "board", "--board", server.url).out
     assert "energy by a meter" in text
     assert "no measurement" in " ".join(text.split())
     assert fields(capsys, "run", artifact, "--data", data)["power"] is None
@@ -437,18 +442,20 @@ def test_energy_holds_both_side_by_side(tmp_path: Path, capsys: Capsys) -> None:
     artifact, data = write(tmp_path)
     asked = ("energy", artifact, "--data", data, "--runner", "board", "--board")
     page = tmp_path / "e.html"
-    found = fields(capsys, *asked, METERED, "--html", page)
+    with lent(metered_board(), PATIENT) as server:
+        found = fields(capsys, *asked, server.url, "--html", page)
     assert found["measured"]["inside"] is True
     assert found["measured"]["of_nominal"] == pytest.approx(1.0)
     assert found["measured"]["estimate_joules"] == found["energy_joules"]
     assert found["measured"]["other_messages"] == []
     assert "inside the estimate" in page.read_text()
-    lying = METERED.replace(" --meter loihi2", " --inject scale=1,factor=100,seed=1")
-    done = call(capsys, *asked, lying)
+    with lent(FaultyBoard(metered_board(), Plan({"scale": 1.0}, 1, 100.0)), PATIENT) as server:
+        done = call(capsys, *asked, server.url)
     assert done.code == 0
     assert "warning[ND636]" in done.err
     assert "outside the estimate" in " ".join(done.out.split())
-    none = call(capsys, *asked, PLAIN)
+    with lent(oracle_board(), PATIENT) as server:
+        none = call(capsys, *asked, server.url)
     assert (none.code, none.error) == (1, "ND635")
     for wrong in (("--board", METERED), ("--runner", "lava"), ("--time-limit", 3)):
         assert call(capsys, "energy", artifact, "--data", data, *wrong).code == 2
@@ -458,12 +465,12 @@ def test_energy_holds_both_side_by_side(tmp_path: Path, capsys: Capsys) -> None:
 def test_verify_takes_a_board(tmp_path: Path, capsys: Capsys) -> None:
     artifact, data = write(tmp_path)
     asked = ("verify", artifact, "--data", data)
-    assert fields(capsys, *asked, "--against", "board", "--board", PLAIN)["mismatches"] == 0
-    assert fields(capsys, *asked, "--reference", "board", "--against", "oracle", "--board", PLAIN)["mismatches"] == 0
-    assert call(capsys, *asked, "--against", "oracle", "--board", PLAIN).code == 2
+    with lent(oracle_board(), PATIENT) as server:
+        for runners in (("--against", "board"), ("--reference", "board", "--against", "oracle")):
+            assert fields(capsys, *asked, *runners, "--board", server.url)["mismatches"] == 0
+        assert call(capsys, *asked, "--against", "oracle", "--board", server.url).code == 2
 
 
-def test_a_meter_needs_a_target_that_is_known(capsys: Capsys, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("NDEPLOY_BOARD_TOKEN", TOKEN)
+def test_a_meter_needs_a_target_that_is_known(capsys: Capsys) -> None:
     assert call(capsys, "board", "serve", "--listen", "127.0.0.1:0", "--meter", "abacus").code == 2
     assert call(capsys, "board", "serve", "--command", "x", "--meter", "loihi2").code == 2
