@@ -44,7 +44,7 @@ def mismatches(expected: RunResult, found: RunResult) -> dict[str, int]:
         one_count, other_count = getattr(expected.counts, kind), getattr(found.counts, kind)
         for name in one_count.keys() | other_count.keys():
             same = name in one_count and name in other_count and np.array_equal(one_count[name], other_count[name])
-            differing[f"{kind}/{name}"] = 0 if same else 1
+            differing[f"count of {kind}/{name}"] = 0 if same else 1
     for name in expected.outputs:
         differing[f"output/{name}"] = int((expected.outputs[name] != found.outputs[name]).sum())
     if expected.predictions is not None:

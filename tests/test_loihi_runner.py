@@ -88,11 +88,12 @@ def test_random_programs_bit_for_bit(settled: tuple[Runner, Path]) -> None:
 @needs_lava
 def test_graded_messages_keep_their_sign(settled: tuple[Runner, Path]) -> None:
     """The adapters hand over 24 bits without extending the sign."""
-    program = chain(Relay(vth=3, bits=20), source=Input(8, signed=True))
-    messages = random_messages(program)
-    found = settled[0](program, messages, trace=True, options=OPTIONS)
-    assert not mismatches(oracle.run(program, messages), found)
-    assert found.traces["spikes/cell"].min() < 0
+    for declared in (True, False):
+        program = chain(Relay(vth=3, bits=20, signed=declared), source=Input(8, signed=True))
+        messages = random_messages(program)
+        found = settled[0](program, messages, trace=True, options=OPTIONS)
+        assert not mismatches(oracle.run(program, messages), found)
+        assert found.traces["spikes/cell"].min() < 0
 
 
 @needs_lava

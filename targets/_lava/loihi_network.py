@@ -24,7 +24,7 @@ from lava.proc.prodneuron.process import ProdNeuron
 from ndeploy.targets._lava import network
 from ndeploy.targets._lava.gate import Heartbeat
 from ndeploy.targets._lava.loihi_meter import METER, Meter
-from ndeploy.targets._lava.loihi_plan import PAYLOAD_BITS, ChipPlan, Refusal, binary, chip_plan, refused
+from ndeploy.targets._lava.loihi_plan import PAYLOAD_BITS, ChipPlan, Refusal, binary, chip_plan, full_word, refused
 from ndeploy.targets._lava.loihi_readout import KEY, Readout, states
 from ndeploy.targets._lava.plan import Assignment
 from ndeploy.targets._lava.processes.loihi_sink import SinkModel
@@ -138,7 +138,7 @@ class ChipNetwork:
             sum(self._late),
             updates_of(self._program, population),
             binary(population),
-            population.neuron.message.signed,
+            not full_word(population),
             self._files[population.name, "message"],
             heartbeat,
         )

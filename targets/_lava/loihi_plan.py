@@ -67,6 +67,13 @@ def binary(population: Population) -> bool:
     return message.bits == 1 and not message.signed and not isinstance(population.neuron, Relay | ProductNeuron)
 
 
+def full_word(population: Population) -> bool:
+    """Whether the highest bit of its 24 is no sign. What passes a sum on may send negative values, declared or not."""
+    message = population.neuron.message
+    sums = isinstance(population.neuron, Relay | ProductNeuron)
+    return message.bits == PAYLOAD_BITS and not message.signed and not sums
+
+
 def chip_plan(program: Program) -> ChipPlan:
     """The processes and how samples follow each other. Raises RefusedError ND676, which names what has none."""
     found, refusals = _planned(program)
