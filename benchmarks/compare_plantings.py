@@ -150,6 +150,7 @@ def compared(network: Network, held: Artifact, program: Program, against: str) -
         today=reference.today,
         told=reference.told,
         other=reference.other,
+        one_unit=reference.one_unit,
     )
 
 

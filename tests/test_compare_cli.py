@@ -173,8 +173,9 @@ def test_usage(capsys: Capsys, files: Files) -> None:
     assert call(capsys, "compare", files.clean, "--data", files.data, "--against", "sim").code == 2
     done = call(capsys, "compare", files.clean, "--data", files.data, "--against", "nobody")
     assert (done.code, done.error) == (2, "ND601")
-    done = call(capsys, "compare", files.clean, "--data", files.data, "--against", files.folder / "none.npz")
-    assert (done.code, done.error) == (2, "ND101")
+    for name in ("none.npz", "none.ndp"):
+        done = call(capsys, "compare", files.clean, "--data", files.data, "--against", files.folder / name)
+        assert (done.code, done.error) == (2, "ND101")
     path = files.folder / "nameless.ndp"
     save(path, artifact.load(files.clean).program, None)
     assert call(capsys, "compare", path, "--data", files.data).error == "ND709"

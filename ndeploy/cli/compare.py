@@ -112,6 +112,7 @@ def compare_command(
                 today=reference.today,
                 told=reference.told,
                 other=reference.other,
+                one_unit=reference.one_unit,
                 ablation_samples=ablation,
                 progress=progress,
                 provenance=_provenance(artifact, data, other, limit, against, runner),

@@ -94,6 +94,7 @@ def compare(
     today: ProgramEngine | None = None,
     told: str = "",
     other: FloatEngine | None = None,
+    one_unit: bool = True,
     ablation_samples: int | None = None,
     progress: Callable[[str], None] = _quiet,
     provenance: Mapping[str, Any] | None = None,
@@ -102,11 +103,12 @@ def compare(
 
     engine: None where causes cannot be told apart, `no_engine` says why. today: the program beside what a compile of
     today gives, `told` says how they compare. other: the reference, an artifact in other units, beside its own float
-    network; `engine` is then that of the program. ablation_samples: None for as many as `WORK` allows; 0 for no
+    network; `engine` is then that of the program. one_unit: the reference's states are measured as the program's.
+    ablation_samples: None for as many as `WORK` allows; 0 for no
     ablation. Raises UsageError ND650 where the two sides share no layer, and what they raise.
     """
     exact = own.exact and reference.exact
-    layers = Layers(program, exact)
+    layers = Layers(program, exact, exact and one_unit)
     same, right, wanted_right, answered, labelled = 0, 0, 0, 0, 0
     picture: tuple[Signals, Signals] | None = None
     size = batch_size(program)

@@ -75,9 +75,10 @@ class _Sums:
 class Layers:
     """Sums over batches of samples."""
 
-    def __init__(self, program: Program, exact: bool) -> None:
-        """exact: both sides are integer executions, so that any difference counts."""
-        self.program, self.exact = program, exact
+    def __init__(self, program: Program, exact: bool, membranes: bool) -> None:
+        """exact: both sides are integer executions, so that any difference counts; membranes: in one unit, so that a
+        difference of membranes is one too."""
+        self.program, self.exact, self.membranes = program, exact, membranes
         self.sums: dict[str, _Sums] = {}
         self.parted: dict[str, Parting] = {}
 
@@ -116,7 +117,7 @@ class Layers:
         if not self.exact and kind_of(population) != "spikes":
             bound = TOLERANCE * np.sqrt(np.mean(wanted**2, axis=(1, 2), keepdims=True))
         differ = np.abs(own - wanted) > bound
-        if self.exact and mine is not None and theirs is not None:
+        if self.membranes and mine is not None and theirs is not None:
             # a membrane goes wrong before a spike does
             differ |= mine != theirs
         if not differ.any():

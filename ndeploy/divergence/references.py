@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ndeploy import artifact as artifacts
@@ -21,6 +21,9 @@ from ndeploy.runners import Runner, RunnerOptions
 
 FLOAT, COMPILE = "float", "compile"
 """Words of `--against` that are no runner and no file."""
+ARTIFACT, TRACE = ".ndp", ".npz"
+FILES = (ARTIFACT, TRACE)
+"""Ends of `--against` that are files, whether they exist or not."""
 A_COMPILE = "a compile of today"
 
 
@@ -48,8 +51,8 @@ class Asked:
 
 @dataclass(frozen=True, eq=False)
 class Reference:
-    """The other side; engine: None where causes cannot be told apart, `why` says so. today, told, other: as
-    `compare.compare` takes them."""
+    """The other side; engine: None where causes cannot be told apart, `why` says so. today, told, other,
+    one_unit: as `compare.compare` takes them."""
 
     name: str
     side: Side
@@ -58,6 +61,7 @@ class Reference:
     today: ProgramEngine | None = None
     told: str = ""
     other: FloatEngine | None = None
+    one_unit: bool = True
 
 
 def find(asked: Asked, loaded: Artifact, program: Program, data: Data, held: Runner | None) -> Reference:
@@ -76,7 +80,7 @@ def find(asked: Asked, loaded: Artifact, program: Program, data: Data, held: Run
             "state"
         )
         return Reference(asked.against, sides.Executed(program, held, asked.options), None, why)
-    if artifacts.is_artifact(asked.path):
+    if asked.against.endswith(ARTIFACT) or artifacts.is_artifact(asked.path):
         return _artifact(asked, loaded, program, data)
     side = sides.recorded(asked.path, program, data)
     why = "a trace holds what was computed, not with which numbers: compare the artifact with float, or with another"
@@ -85,7 +89,7 @@ def find(asked: Asked, loaded: Artifact, program: Program, data: Data, held: Run
 
 def runner_of(against: str) -> Runner | None:
     """The runner that `--against` names, None where it names something else. Raises UsageError ND601."""
-    if against in (FLOAT, COMPILE) or against.endswith(".npz") or Path(against).is_file():
+    if against in (FLOAT, COMPILE) or against.endswith(FILES) or Path(against).is_file():
         return None
     return runners.find(against)
 
@@ -142,7 +146,7 @@ def _beside(name: str, reference: Program, program: Program, asked: Asked) -> Re
         )
     why = engines.why_not(program, reference)
     engine = None if why else ProgramEngine(program, reference, asked.options.threads)
-    return Reference(name, sides.plain_simulator(reference, asked.options.threads), engine, why)
+    return Reference(name, sides.plain_simulator(reference, asked.options.threads), engine, why, one_unit=not why)
 
 
 def _artifact(asked: Asked, loaded: Artifact, program: Program, data: Data) -> Reference:
@@ -158,9 +162,9 @@ def _artifact(asked: Asked, loaded: Artifact, program: Program, data: Data) -> R
         if held.network is not None:
             numbers, why = exact.beside(exact.read(held.network), own, held.meta)
         if numbers is None:
-            return Reference(found.name, found.side, None, f"{found.why}; of {which}: {why}")
+            return replace(found, why=f"{found.why}; of {which}: {why}")
         pair.append(FloatEngine(own, numbers))
     told = f"{found.why}: each of the two is set beside its own float network"
     if loaded.network != theirs.network:
         told += "; these networks differ"
-    return Reference(found.name, found.side, pair[0], told=told, other=pair[1])
+    return replace(found, engine=pair[0], why="", told=told, other=pair[1])

@@ -68,7 +68,11 @@ def verdict(found: Comparison) -> str:
             more += ", which no message of these samples shows"
         return f"{start}; {MISTAKE.format(what=named.cause + where(named))}{more}."
     if found.apart is not None:
-        return f"{start}; beside their float networks {named.cause}{where(named)} sets the two most apart."
+        row = found.apart.rows[0]
+        return (
+            f"{start}; beside their float networks {named.cause}{where(named)} sets the two most apart: distance "
+            f"{row.program:.3g} in the program, {row.reference:.3g} in {found.against}."
+        )
     if found.ablation is not None and len(found.ablation.shares) == 1:
         return f"{start}; the one thing that differs is {named.cause}{where(named)}."
     beyond = " (more than rounding)" if named.beyond and not found.exact else ""
@@ -108,7 +112,7 @@ def facts(found: Comparison) -> dict[str, str]:
     if found.first is not None:
         lines["first divergence"] = parting(found.first)
     if found.today:
-        lines["rounding or mistake"] = found.today
+        lines["rounding or mistake" if found.apart is None else "units"] = found.today
     return lines
 
 
