@@ -494,7 +494,7 @@ CODES: dict[str, Code] = {
     "ND670": Code(
         "no worker of that kind on the cluster",
         'Cases on boards need a dask worker with a board (`--resources "board=1"`, and the board\'s address in its '
-        "NDEPLOY_BOARD); other cases need a thread of a worker that is not a board's. docs/clusters.md",
+        "NDEPLOY_BOARD); other cases need a thread of a worker that is not a board's.",
     ),
     "ND671": Code(
         "another ndeploy on the cluster",
