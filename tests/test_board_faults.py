@@ -74,7 +74,7 @@ def scenario(seed: int) -> Outcome:
 
 def scenarios(seeds: range) -> None:
     before = left_open()
-    with ThreadPoolExecutor(16) as pool:
+    with ThreadPoolExecutor(32) as pool:
         outcomes = list(pool.map(scenario, seeds))
     assert left_open() == before
     happened = Counter(fault for outcome in outcomes for fault in outcome.faults)
