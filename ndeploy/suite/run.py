@@ -16,7 +16,7 @@ from ndeploy.suite.bench import BOARDS
 from ndeploy.suite.case import Case, Suite
 from ndeploy.suite.checks import judge
 from ndeploy.suite.lanes import close_all
-from ndeploy.suite.lanes_asked import CLUSTER, asked
+from ndeploy.suite.lanes_asked import asked
 from ndeploy.suite.measure import Context, measure, toolchain
 from ndeploy.suite.measured import Known, Measured
 from ndeploy.suite.schedule import Schedule, Settled
@@ -45,8 +45,6 @@ def run(
     """
     began = time.monotonic()
     known = baseline.load(suite.baseline)
-    cluster = workers.startswith(CLUSTER)
-    context = replace(context, timed=context.timed and not cluster)
     given = tuple(boards) or ((context.bench.options.board,) if context.bench.options.board else ())
     found: list[Settled] = []
     with Journal(journal, kept.key(context) if journal is not None else "") as before, contextlib.ExitStack() as stack:
