@@ -336,6 +336,11 @@ def test_another_meter_is_not_compared(folder: Path) -> None:
     )
     assert outcomes(result) == {"measured energy": "passed", "measured energy, baseline": "skipped"}
     assert any("INA226" in check.reason for check in result.checks)
+    assert any("another meter: an INA226" in remark for remark in result.remarks)
+    _, without = judged(folder, oracle_board(), known(honest, folder))
+    assert any("another meter" in remark for remark in without.remarks)
+    _, same = judged(folder, metered_board(), known(honest, folder))
+    assert not any("another meter" in remark for remark in same.remarks)
 
 
 def test_the_meter_of_another_chip_is_not_held_beside_the_estimate(folder: Path) -> None:
@@ -432,6 +437,7 @@ def test_run_shows_what_was_measured(tmp_path: Path, capsys: Capsys) -> None:
     assert found["power"]["joules_per_sample"] == pytest.approx(estimated().nominal)
     assert found["retried"] == {}
     with lent(metered_board(), PATIENT) as server:
+        assert "no measurement" in fields(capsys, "board", "status", server.url)["meter"]
         text = call(capsys, "run", artifact, "--data", data, "--runner", "board", "--board", server.url).out
     assert "energy by a meter" in text
     assert "no measurement" in " ".join(text.split())
@@ -455,6 +461,7 @@ def test_energy_holds_both_side_by_side(tmp_path: Path, capsys: Capsys) -> None:
     assert "warning[ND636]" in done.err
     assert "outside the estimate" in " ".join(done.out.split())
     with lent(oracle_board(), PATIENT) as server:
+        assert fields(capsys, "board", "status", server.url)["meter"] is None
         none = call(capsys, *asked, server.url)
     assert (none.code, none.error) == (1, "ND635")
     for wrong in (("--board", METERED), ("--runner", "lava"), ("--time-limit", 3)):

@@ -109,6 +109,7 @@ class BoardRunner:
             return {
                 "runner": text(link.welcome, "runner", "?", 80),
                 "features": list(features(link.welcome)),
+                "meter": credible.meter(link.welcome)[0] if "power" in features(link.welcome) else None,
                 "busy": flag(answer.fields, "busy"),
                 "waiting": int(number(answer.fields, "waiting", 0, 0, 2**53)),
                 "leases": int(number(answer.fields, "leases", 0, 0, 2**53)),
@@ -313,7 +314,8 @@ def from_options(options: RunnerOptions) -> BoardRunner:
 
 
 def status(options: RunnerOptions) -> dict[str, Any]:
-    """How a board is: "runner", "features", "busy", "waiting", "leases" (granted since it started).
+    """How a board is: "runner", "features", "meter" (who measures, None for nobody), "busy", "waiting", "leases"
+    (granted since it started).
 
     Raises UsageError ND621 or ND622, UnreachableError ND620, ND624 or ND625.
     """

@@ -38,7 +38,8 @@ def judge(case: Case, found: Measured | Failure, known: Known | None) -> CaseRes
     stale = known is not None and bool(changed)
     outcome = "stale" if stale else FAILED if failed else PASSED
     blame = _blame(case, found, known, changed, {check.name for check in failed}) if stale or failed else ""
-    remarks = (*found.remarks, *_toolchain_remarks(found, known))
+    moved = () if known is None else metered.changed_meter(case, found, known)
+    remarks = (*found.remarks, *_toolchain_remarks(found, known), *moved)
     same = known is None or known.toolchain == found.toolchain
     return CaseResult(
         case.name,

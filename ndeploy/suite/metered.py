@@ -37,6 +37,13 @@ def remarks(power: PowerReading | None, report: EnergyReport) -> Iterator[str]:
         yield f"energy by the board's meter: {verdict(Beside(power, estimate_of(report, power)))}; {power.meter}"
 
 
+def changed_meter(case: Case, found: Measured, known: Known) -> Iterator[str]:
+    """A remark where the baseline's measured energy is compared with nothing."""
+    then, now = known.identity.get("meter"), found.identity.get("meter")
+    if case.runner in BOARDS and then is not None and now != then:
+        yield f"the baseline's energy was measured by another meter: {then}"
+
+
 def checks(case: Case, found: Measured, known: Known | None, changed: tuple[str, ...]) -> Iterator[Check]:
     """Of a case on a board: the meter beside the estimate, and beside what it showed for the baseline."""
     if case.runner not in BOARDS:
