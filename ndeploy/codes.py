@@ -440,8 +440,8 @@ CODES: dict[str, Code] = {
     ),
     "ND654": Code(
         "not the artifact's calibration data",
-        "The file given as --calibration has another digest than the one the artifact was compiled with: a compile with "
-        "it says nothing about the artifact.",
+        "The file given as --calibration has another digest than the one the artifact was compiled with: a compile "
+        "with it says nothing about the artifact.",
     ),
     "ND660": Code(
         "suite not usable",

@@ -74,6 +74,13 @@ class Opens(Protocol):
     def opened(self, options: RunnerOptions) -> AbstractContextManager[Runner]: ...
 
 
+@runtime_checkable
+class DrivesChip(Protocol):
+    """A runner whose program lies in a chip's memory, which this process cannot read back. drives: the chip."""
+
+    drives: str
+
+
 def opened(runner: Runner, options: RunnerOptions) -> AbstractContextManager[Runner]:
     """The runner for several calls, as a context manager; itself where it holds nothing between calls."""
     return runner.opened(options) if isinstance(runner, Opens) else nullcontext(runner)

@@ -99,6 +99,8 @@ class LoihiRunner:
     docs/loihi.md says what was read where, and what to look at first on a board.
     """
 
+    drives = "loihi2"
+
     def __call__(
         self, program: Program, messages: Mapping[str, IntArray], *, trace: bool, options: RunnerOptions
     ) -> RunResult:

@@ -21,7 +21,7 @@ from ndeploy.board.protocol import AnswerError, Frame, GoneError
 from ndeploy.board.runner import Patience
 from ndeploy.board.software import SoftwareBoard
 from ndeploy.decode import encode
-from ndeploy.errors import NdeployError, UnreachableError
+from ndeploy.errors import NdeployError, RefusedError, RunnerError, UnreachableError
 from ndeploy.fixed import IntArray
 from ndeploy.ir.program import Program
 from ndeploy.ir.result import RunResult
@@ -149,6 +149,38 @@ def test_two_clients_fight_for_ten_minutes() -> None:
         leases = fight(server.url, runner, float("inf"), time.monotonic() + LONG)
         assert server.leases.granted == leases > LONG
     assert left_open() == before
+
+
+class Chip:
+    """A runner that drives a chip, which is lost when it runs."""
+
+    drives = "loihi2"
+
+    def __init__(self, error: NdeployError) -> None:
+        self.error = error
+
+    def __call__(
+        self, program: Program, messages: Mapping[str, IntArray], *, trace: bool, options: RunnerOptions
+    ) -> RunResult:
+        raise self.error
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "exit_code"),
+    [
+        (UnreachableError("ND678", "the board is gone", help="look at it"), "ND630", 3),
+        (RunnerError("ND606", "the worker died", help="start a new one"), "ND630", 3),
+        (RefusedError("ND676", "population 'x' has no process on the chip", help="use sim"), "ND676", 1),
+    ],
+    ids=lambda value: value.code if isinstance(value, NdeployError) else "",
+)
+def test_a_chip_that_is_lost_is_the_boards_fault(error: NdeployError, code: str, exit_code: int) -> None:
+    with lent(SoftwareBoard(Chip(error), "chip")) as server, client(server.url) as board:
+        assert board.status()["features"] == ["counters", "digests"]  # nobody here reads a chip's memory
+        with pytest.raises(NdeployError) as caught:
+            ask(board, PROGRAM, MESSAGES)
+    assert (caught.value.code, caught.value.exit_code) == (code, exit_code)
+    assert error.message in caught.value.message
 
 
 def test_the_queue_is_served_in_order_and_has_an_end() -> None:

@@ -334,15 +334,21 @@ def test_a_suite_that_was_cut_off_goes_on(tmp_path: Path, monkeypatch: pytest.Mo
 
 def test_what_another_file_or_fault_gave_is_not_taken(path: Path) -> None:
     from ndeploy.suite import kept
+    from ndeploy.suite.schedule import Settled
 
     case = load(path).cases[0]
     found = measure.measure(Context(), case)
     assert isinstance(found, Measured)
-    assert kept.from_json(json.loads(json.dumps(kept.to_json(found)))) == found
+    settled = Settled(case, found, "tcp://lab:5580", ("from another",), alike=True)
+    told = kept.to_json(settled)
+    assert told is not None
+    assert kept.from_json(case, json.loads(json.dumps(told))) == settled
+    assert kept.to_json(Settled(case, Failure("ND624", "silent", "look", 3, board=True))) is None
     first = kept.task(case)
     save(path.parent, neuron(PROGRAM, "out", vth=0))
     assert kept.task(case) != first
     assert kept.key(Context()) == kept.key(Context())
     assert kept.key(Context()) != kept.key(Context(injection=Injection("bits", 2)))
-    for name, bad in (("period", "x"), ("timing", 3), ("curve", ["odd", 0, 1, []]), ("numbers", {"odd": 1})):
-        assert kept.from_json({**kept.to_json(found), name: bad}) is None
+    bads = (("period", "x"), ("timing", 3), ("curve", ["odd", 0, 1, []]), ("numbers", {"odd": 1}), ("moves", 3))
+    for name, bad in bads:
+        assert kept.from_json(case, {**told, name: bad}) is None

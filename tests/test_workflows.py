@@ -148,6 +148,8 @@ def test_github(machine: Machine, retrained: tuple[str, str]) -> None:
     assert [step.name for step in well.steps if step.status == "not run"] == ["actions/setup-python@v5"]
     assert [step.name for step in well.steps if step.status == "replaced"] == ["Install"]
     assert not well.annotations()
+    assert "1 case: all passed" in well.summary
+    assert "| keyword | passed |" in well.summary
     assert not failing(well, "deployment.xml")
 
     git(machine.repository, "reset", "-q", "--hard", broken)
@@ -158,6 +160,8 @@ def test_github(machine: Machine, retrained: tuple[str, str]) -> None:
     assert any(a.level == "warning" and a.message.startswith("stale: model changed") for a in stale.annotations())
     assert {a.properties["file"] for a in stale.annotations()} == {"deploy/suite.toml"}
     assert "baseline" in failing(stale, "deployment.xml")
+    assert "| keyword | stale |" in stale.summary
+    assert "ndeploy test --suite deploy/suite.toml --case keyword --update-baseline" in stale.summary
 
     git(machine.repository, "reset", "-q", "--hard", reviewed)
     release = tools(machine.base / "bin-of-a-release", another_release(machine.base / "release"))
@@ -168,7 +172,8 @@ def test_github(machine: Machine, retrained: tuple[str, str]) -> None:
     assert found.level == "error"
     assert found.properties["title"] == "keyword: energy"
     assert "cause: price of neuron-update.active" in found.message
-    assert found.message.endswith("blame: toolchain")
+    assert "blame: toolchain" in found.message
+    assert found.message.endswith("ndeploy energy keyword.ndp --data deploy/eval.npz")
     assert list(failing(drifted, "deployment.xml")) == ["energy"]
 
     page = drifted.artifacts["deployment.html"].read_text()
@@ -218,7 +223,8 @@ def test_a_board_that_is_not_there_is_not_the_model(machine: Machine) -> None:
     assert gone.code == 3, gone.output
     (found,) = [entry for entry in gone.annotations() if entry.level == "error"]
     assert [entry.properties["title"] for entry in gone.annotations() if entry.level == "warning"] == ["quarantine"]
-    assert found.message.endswith("blame: board")
+    assert "blame: board" in found.message
+    assert found.message.endswith("ndeploy test --suite deploy/suite.toml --case keyword --runner sim")
 
 
 @pytest.mark.long

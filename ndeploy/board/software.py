@@ -15,12 +15,12 @@ from ndeploy import artifact as artifacts
 from ndeploy.board import arrays, protocol
 from ndeploy.board.meter import ModelMeter
 from ndeploy.board.protocol import AnswerError, Frame, FrameError
-from ndeploy.errors import NdeployError
+from ndeploy.errors import NdeployError, UnreachableError
 from ndeploy.fixed import IntArray
 from ndeploy.ir import serial
 from ndeploy.ir.program import Program
 from ndeploy.ir.result import RunResult
-from ndeploy.runners import Runner, RunnerOptions
+from ndeploy.runners import DrivesChip, Runner, RunnerOptions
 
 COUNTS = ("synaptic_ops", "spikes", "neuron_updates", "embedded_ops")
 ACTIVITY = ("messages", "arrivals", "live")
@@ -44,6 +44,7 @@ class SoftwareBoard:
         self, runner: Runner, name: str, options: RunnerOptions | None = None, meter: ModelMeter | None = None
     ) -> None:
         self._runner, self._name, self._meter = runner, name, meter
+        self._drives = isinstance(runner, DrivesChip)
         self._options = options or RunnerOptions()
         self._program: Program | None = None
         self._last: RunResult | None = None
@@ -53,7 +54,8 @@ class SoftwareBoard:
     def describe(self) -> dict[str, Any]:
         found: dict[str, Any] = {
             "runner": self._name,
-            "features": ["readback", "counters", "digests"],
+            # of a chip's memory this process has a copy, which says nothing of the chip
+            "features": ["counters", "digests"] if self._drives else ["readback", "counters", "digests"],
             "watts": None,
             "meter": None,
         }
@@ -67,6 +69,8 @@ class SoftwareBoard:
         try:
             return self._answer(frame, limit)
         except NdeployError as error:
+            if self._failed(error):
+                raise AnswerError("fault", f"{error.code}: {error.message}") from error
             raise AnswerError(
                 "model", error.message, code=error.code, help=error.help, exit_code=error.exit_code
             ) from error
@@ -74,6 +78,10 @@ class SoftwareBoard:
             raise AnswerError("usage", str(error)) from error
         finally:
             self._one.release()
+
+    def _failed(self, error: NdeployError) -> bool:
+        """Whether the runner's machine failed, which says nothing of the program."""
+        return isinstance(error, UnreachableError) or error.code == "ND606"  # its worker died
 
     def abort(self) -> None:
         """A runner in this process cannot be ended from outside: a server that must end it puts it in a child."""
@@ -99,7 +107,7 @@ class SoftwareBoard:
             return self._take(frame)
         if self._program is None:
             raise AnswerError("fault", "the board holds no program")
-        if frame.op == "readback":
+        if frame.op == "readback" and not self._drives:
             return Frame("readback", {"memory": memory_digest(self._program)})
         if frame.op == "stream":
             return self._stream(self._program, frame, limit)

@@ -86,7 +86,7 @@ def run_command(
     for line in faults.lines():
         guard.say(printable(line))
     if output is not None:
-        _write(output, program, evaluation, trace, early)
+        _write(output, program, evaluation, trace, early, runner)
     if json:
         found = fields(program, evaluation, runner, output) | {"retried": dict(faults.by_code)}
         if early is not None and saving is not None:
@@ -109,7 +109,9 @@ def _saving(loaded: Artifact, program: Program, early: Adaptive) -> Saving:
     return adaptive.saving(program, target, early)
 
 
-def _write(path: Path, program: Program, evaluation: Evaluation, trace: bool, early: Adaptive | None) -> None:
+def _write(
+    path: Path, program: Program, evaluation: Evaluation, trace: bool, early: Adaptive | None, runner: str
+) -> None:
     """The .npz of `--output`: output (the first port's), output/<population> of the others, predictions, traces.
 
     Of samples that ended early: outputs of all ticks, and ticks, how many each took.
@@ -128,6 +130,8 @@ def _write(path: Path, program: Program, evaluation: Evaluation, trace: bool, ea
         arrays["ticks"] = early.ticks
     if trace:
         arrays.update(result.traces)
+        # `ndeploy compare --against TRACE.npz` says whose trace it is
+        arrays["runner"] = np.frombuffer(runner.encode(), dtype=np.uint8)
     with atomic.writing(path) as file:
         np.savez_compressed(file, **arrays)
 

@@ -49,6 +49,10 @@ def suite_command(
     ] = None,
     junit: Annotated[Path | None, typer.Option("--junit", help="Write JUnit XML.")] = None,
     html: Annotated[Path | None, typer.Option("--html", help="Write everything as one self-contained page.")] = None,
+    summary: Annotated[
+        Path | None,
+        typer.Option("--summary", help='Append the verdict in Markdown: --summary "$GITHUB_STEP_SUMMARY".'),
+    ] = None,
     annotations: Annotated[
         bool, typer.Option("--annotations", help="Also print failures as GitHub's annotations, on stderr.")
     ] = False,
@@ -80,8 +84,9 @@ def suite_command(
     if board and not used & set(BOARDS):
         raise typer.BadParameter("no case runs on a board: add --runner board", param_hint="--board")
     inputs: dict[str, Path | None] = {"--suite": whole.path, "the baseline": whole.baseline}
-    options.apart({"--junit": junit, "--html": html, "--history": history, "--journal": journal}, inputs)
-    for path in (junit, html, journal, *((whole.baseline,) if update_baseline else ())):
+    outputs = {"--junit": junit, "--html": html, "--history": history, "--journal": journal, "--summary": summary}
+    options.apart(outputs, inputs)
+    for path in (junit, html, journal, summary, *((whole.baseline,) if update_baseline else ())):
         if path is not None:
             atomic.check_writable(path)
     told = runners.RunnerOptions(lava_python=lava_python, lava_mode=lava_mode)
@@ -93,19 +98,21 @@ def suite_command(
         result = run(chosen, context, workers, update_baseline, progress, everything, journal, notes.append, boards)
     for line in notes:
         guard.say(printable(line))
-    _write(result, history, junit, html)
+    _write(result, chosen, history, junit, html)
+    if summary is not None:
+        _summarise(result, chosen, summary)
     if annotations:
-        _annotate(result, whole.path)
-    outputs = {"junit": junit, "html": html, "history": history}
+        _annotate(result, chosen)
+    written = {"junit": junit, "html": html, "history": history}
     if json:
-        console.emit("test", result.to_json() | {name: path and str(path) for name, path in outputs.items()})
+        console.emit("test", result.to_json() | {name: path and str(path) for name, path in written.items()})
     else:
         from ndeploy.report.suite import report
 
-        console.show(*report(result))
+        console.show(*report(result, chosen))
         if result.updated:
             console.show(f"[dim]wrote[/dim] {whole.baseline}: {len(result.updated)} cases, to be reviewed")
-        for path in outputs.values():
+        for path in written.values():
             if path is not None:
                 console.show(f"[dim]wrote[/dim] {path}")
     if result.exit_code:
@@ -128,7 +135,7 @@ def _chosen(suite: Suite, names: list[str] | None, runner: str | None, target: s
     return replace(suite, cases=tuple(cases))
 
 
-def _write(result: SuiteResult, history: Path | None, junit: Path | None, html: Path | None) -> None:
+def _write(result: SuiteResult, suite: Suite, history: Path | None, junit: Path | None, html: Path | None) -> None:
     """The files that were asked for, each whole or not at all. Raises UsageError ND663, ND702."""
     from ndeploy import atomic
 
@@ -140,17 +147,26 @@ def _write(result: SuiteResult, history: Path | None, junit: Path | None, html: 
     if junit is not None:
         from ndeploy.suite.ci import junit as xml
 
-        atomic.write(junit, xml(result))
+        atomic.write(junit, xml(result, suite))
     if html is not None:
         from ndeploy.report.suite_page import page
 
-        atomic.write(html, page(result, trends).encode())
+        atomic.write(html, page(result, trends, suite).encode())
 
 
-def _annotate(result: SuiteResult, path: Path) -> None:
+def _summarise(result: SuiteResult, suite: Suite, path: Path) -> None:
+    """Appended, for the steps of a job share the file. Raises UsageError ND702."""
+    from ndeploy import atomic
+    from ndeploy.suite.ci import summary
+
+    before = path.read_bytes() if path.is_file() else b""
+    atomic.write(path, before + summary(result, suite).encode())
+
+
+def _annotate(result: SuiteResult, suite: Suite) -> None:
     from ndeploy.suite.ci import github
 
     root = os.environ.get("GITHUB_WORKSPACE", "")
-    shown = os.path.relpath(path, root) if root else str(path)
-    for line in github(result, shown):
+    shown = os.path.relpath(suite.path, root) if root else str(suite.path)
+    for line in github(result, shown, suite):
         guard.say(line)

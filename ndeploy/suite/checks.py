@@ -7,8 +7,8 @@ from collections.abc import Collection, Iterator, Mapping
 from ndeploy.suite import metered, parts
 from ndeploy.suite.bench import BOARDS
 from ndeploy.suite.case import Case
-from ndeploy.suite.measured import FILES, Failure, Known, Measured
-from ndeploy.suite.trails import first_divergence
+from ndeploy.suite.measured import FILES, TIME_OF, Failure, Known, Measured
+from ndeploy.suite.trails import ANSWERS, SENT, differing, first_divergence
 from ndeploy.suite.verdict import FAILED, PASSED, SKIPPED, CaseResult, Check
 
 UNITS = {"energy": "J", "latency": "s"}
@@ -186,12 +186,12 @@ def _program(case: Case, found: Measured, known: Known, changes: str) -> Check:
 def _spikes(case: Case, found: Measured, known: Known, changes: str) -> Check:
     if not case.exact:
         return Check("spikes", SKIPPED, reason="exact = false")
-    differ = [name for name, trail in found.trails.items() if known.trails.get(name) != trail]
-    differ += [name for name in known.trails if name not in found.trails]
+    count = len(found.timing)
+    differ = {name.removesuffix(SENT).removesuffix(ANSWERS) for name in differing(known.trails, found.trails)}
     if not differ:
-        return Check("spikes", PASSED, f"{len(found.trails)} populations", "the baseline's messages, bit for bit")
+        return Check("spikes", PASSED, f"{count} populations", "the baseline's messages, bit for bit")
     first = first_divergence(known.trails, found.trails, found.timing, found.period)
-    why = f"messages of {len(differ)} of {len(found.trails)} populations differ from the baseline's"
+    why = f"messages of {len(differ)} of {count} populations differ from the baseline's"
     why += f": {first}" if first is not None else ""
     cause = changes or "the program is the baseline's: what runs it computes something else"
     return Check("spikes", FAILED, f"{len(differ)} differ", "the baseline's messages, bit for bit", why, cause)
@@ -210,7 +210,7 @@ def _drift(case: Case, name: str, found: Measured, known: Known, changes: str) -
     unit = UNITS.get(name, "")
     wanted = f"{_si(then, unit)} within {100 * allowed:g} %"
     why = f"{'above' if now > then else 'below'} the baseline by {100 * share:.2f} %, {100 * allowed:g} % are allowed"
-    cause = _join(_costs(found.costs, known.costs) if name == "energy" else "", changes)
+    cause = _join(_moved(name, found, known), changes)
     return _check(name, share <= allowed + 1e-12, _si(now, unit), wanted, why, cause)
 
 
@@ -221,11 +221,26 @@ def _costs(now: Mapping[str, tuple[float, float]], then: Mapping[str, tuple[floa
         (count, price), (count_then, price_then) = now.get(name, (0.0, 0.0)), then.get(name, (0.0, 0.0))
         if price != price_then:
             moved = abs(price - price_then) * max(count, count_then)
-            moves.append((moved, f"price of {name} {_si(price_then, 'J')} -> {_si(price, 'J')}"))
+            what, unit = (name, "s") if name.startswith(TIME_OF) else (f"price of {name}", "J")
+            moves.append((moved, f"{what} {_si(price_then, unit)} -> {_si(price, unit)}"))
         if count != count_then:
             moved = abs(count - count_then) * max(price, price_then)
             moves.append((moved, f"{name} {_si(count_then)} -> {_si(count)} a sample"))
     return "; ".join(text for _, text in sorted(moves, key=lambda entry: -entry[0])[:2])
+
+
+def _moved(name: str, found: Measured, known: Known) -> str:
+    """Prices and counts, or times, that moved a quantity."""
+    time = {"energy": False, "latency": True}.get(name)
+    if time is None:
+        return ""
+    then = _of_time(known.costs, time)
+    return _costs(_of_time(found.costs, time), then) if then else ""
+
+
+def _of_time(costs: Mapping[str, tuple[float, float]], time: bool) -> dict[str, tuple[float, float]]:
+    """Events' times, or events' energies; a baseline that was written without times has none to compare."""
+    return {name: pair for name, pair in costs.items() if name.startswith(TIME_OF) == time}
 
 
 def _cores(case: Case, found: Measured, known: Known, changes: str) -> Check:

@@ -18,8 +18,8 @@ from ndeploy.suite import metered, parts
 from ndeploy.suite.bench import BOARDS, Bench
 from ndeploy.suite.case import Case
 from ndeploy.suite.inject import DRAWS, Injection, faulty
-from ndeploy.suite.measured import FILES, Curve, Failure, Measured
-from ndeploy.suite.trails import Recorder
+from ndeploy.suite.measured import FILES, TIME_OF, Curve, Failure, Measured
+from ndeploy.suite.trails import Recorder, of_all
 from ndeploy.suite.yardstick import in_yardsticks, timed, yardstick
 
 if TYPE_CHECKING:
@@ -95,6 +95,7 @@ def _measured(context: Context, case: Case) -> Measured:
             evaluation = evaluate(program, data, runner, options, batch=case.batch)
         trails, mismatch = _trails(program, data.slice(0, case.traced), case.runner, runner, options)
         faults = faults_of(runner)
+    trails |= of_all(evaluation.result.outputs, evaluation.result.activity)
     remarks = [remark.message for remark in silent_remarks(program, activity)]
     report = estimate(program, deployed.placed, deployed.target, activity, None, allow_unpriced=True)
     power = evaluation.result.power
@@ -137,7 +138,8 @@ def _measured(context: Context, case: Case) -> Measured:
             term.name: (term.count, term.unit_energy.nominal)
             for term in report.terms
             if term.group == "chip" and term.unit_energy is not None
-        },
+        }
+        | {f"{TIME_OF}{price.name}": (1.0, price.nominal) for price in deployed.target.time},
         timing=tuple((p.name, p.offset) for p in program.populations),
         period=program.period,
         mismatch=mismatch,
@@ -173,7 +175,20 @@ def _deployed(case: Case) -> Deployed:
         compiled, seconds = timed(lambda: compile_model(model, asked))
         if seconds < QUICK:  # the first of a process also imports and compiles kernels
             seconds = min(seconds, timed(lambda: compile_model(model, asked))[1])
+    _require_wellformed(compiled.program)
     return Deployed(compiled.program, compiled.placed, compiled.target, compiled.network, seconds)
+
+
+def _require_wellformed(program: Program) -> None:
+    """As whoever loads it from an artifact would. Raises RefusedError ND701, which names the part."""
+    from ndeploy import wellformed
+
+    try:
+        wellformed.check(program)
+    except ValueError as error:
+        raise RefusedError(
+            "ND701", f"the compiler made a program that is none: {error}", help="report it, with the model"
+        ) from error
 
 
 def _loaded(path: Path) -> Deployed:

@@ -31,6 +31,8 @@ NUMBERS = (
 compiling, and of simulating a sample, in units of the yardstick. measured_energy: J a sample by a board's meter;
 measured_low, measured_high: the estimate's bounds of what that meter measures. These three are left out where there is
 no meter."""
+TIME_OF = "time of "
+"""Begins the names of costs that are seconds."""
 FILES = ("model", "artifact", "data", "calibration")
 
 
@@ -48,9 +50,10 @@ class Curve:
 class Measured:
     """identity: digests of the files, the options, the target and the program. toolchain: versions. numbers: by name of
     `NUMBERS`, None where there is none. trails: messages by population. parts: the program in small. costs: by event,
-    (how many a sample, nominal J of one). timing: populations in program order with their offsets; period: chip steps
-    a model step. mismatch: where the runner and the simulator part, "" where they agree or are the same. remarks: what
-    the user should know. retried: faults of the board after which it was tried again, by code."""
+    (how many a sample, nominal J of one); (1, s) for names that begin with `TIME_OF`. timing: populations in program
+    order with their offsets; period: chip steps a model step. mismatch: where the runner and the simulator part, ""
+    where they agree or are the same. remarks: what the user should know. retried: faults of the board after which it
+    was tried again, by code."""
 
     identity: Mapping[str, str]
     toolchain: Mapping[str, str]

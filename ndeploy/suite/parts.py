@@ -34,6 +34,8 @@ WORDS = {
 STORED = ("exponent", "delay", "delays", "weight_bits", "sign")
 """Of a projection, beside its synapses."""
 MOST_NAMED = 4
+FOLLOW = ("exponent", "shift", "multiplier", "gain", "threshold", "bias", "weights", "vth", "width")
+"""Words in parameters that calibration derives from others: named after those."""
 
 
 def parts(program: Program) -> dict[str, dict[str, str]]:
@@ -94,9 +96,11 @@ def brief(value: Any) -> str:
 
 
 def changes(before: Parts, after: Parts) -> list[str]:
-    """What differs between two programs, a sentence a parameter, in the order of the second."""
+    """What differs between two programs, a sentence a parameter: what others follow from first, else in the order of
+    the second."""
     found = [f"{name} is new" for name in after if name not in before]
     found += [f"{name} is gone" for name in before if name not in after]
+    rest: list[str] = []
     for name, now in after.items():
         then = before.get(name)
         if then is None:
@@ -104,8 +108,9 @@ def changes(before: Parts, after: Parts) -> list[str]:
         for key in dict.fromkeys((*then, *now)):
             if then.get(key) != now.get(key):
                 word = WORDS.get(key, key.replace("_", " "))
-                found.append(f"{name}: {word} {then.get(key, 'none')} -> {now.get(key, 'none')}")
-    return found
+                told = f"{name}: {word} {then.get(key, 'none')} -> {now.get(key, 'none')}"
+                (rest if any(part in word for part in FOLLOW) else found).append(told)
+    return found + rest
 
 
 def sentence(found: list[str]) -> str:

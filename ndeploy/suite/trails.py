@@ -5,18 +5,23 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from ndeploy.fixed import IntArray
 from ndeploy.ir.program import Program
-from ndeploy.ir.result import RunResult
+from ndeploy.ir.result import Activity, RunResult
 from ndeploy.runners import Runner, RunnerOptions
 
 SHORT = 8
 """Hexadecimal digits of the hashes by step and by sample: they say where, the whole hash says whether."""
+SENT, ANSWERS = " (messages of all samples)", " (answers of all samples)"
+"""Ends of names: of how often each neuron sent at each model step, summed over all samples, and of what is read at the
+outputs. They show what no traced sample shows."""
+MOST_SAMPLES = 1024
+"""Of answers, whose hashes by sample are kept."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +41,7 @@ class Divergence:
     model_step: int
     chip_step: int
     samples: tuple[int, ...]
+    of: str = ""
 
     def __str__(self) -> str:
         few = ", ".join(str(sample) for sample in self.samples[:4])
@@ -43,7 +49,7 @@ class Divergence:
             f"sample {few}" if len(self.samples) == 1 else f"samples {few}{', ...' if len(self.samples) > 4 else ''}"
         )
         when = f"at model step {self.model_step} (chip step {self.chip_step})"
-        return f"first in population '{self.population}' {when}" + (f", {which}" if self.samples else "")
+        return f"first in population '{self.population}' {when}{self.of}" + (f", {which}" if self.samples else "")
 
 
 @dataclass
@@ -79,6 +85,25 @@ def trail(messages: IntArray) -> Trail:
     )
 
 
+def of_all(outputs: Mapping[str, IntArray], activity: Activity | None) -> dict[str, Trail]:
+    """Of all samples, traced or not. outputs: (samples, model steps, ...) by population; activity: None where the
+    runner keeps none."""
+    found = {}
+    for name, values in outputs.items():
+        made = trail(values)
+        found[f"{name}{ANSWERS}"] = made if len(values) <= MOST_SAMPLES else replace(made, samples=())
+    for name, sums in {} if activity is None else activity.messages.items():
+        found[f"{name}{SENT}"] = replace(trail(sums[None]), samples=())
+    return found
+
+
+def differing(before: Mapping[str, Trail], after: Mapping[str, Trail]) -> list[str]:
+    """Names whose trails differ, or that one side lacks; what a side lacks for all populations is not compared."""
+    names = dict.fromkeys((*after, *before))
+    lacking = {end for end in (SENT, ANSWERS) for side in (before, after) if not any(n.endswith(end) for n in side)}
+    return [n for n in names if before.get(n) != after.get(n) and not n.endswith(tuple(lacking))]
+
+
 def _short(values: Any) -> str:
     return hashlib.sha256(np.ascontiguousarray(values).tobytes()).hexdigest()[:SHORT]
 
@@ -92,19 +117,20 @@ def first_divergence(
     ran other steps or samples, parts at its first step.
     """
     found: list[tuple[int, int, Divergence]] = []
-    for order, (name, offset) in enumerate(timing):
-        then, now = before.get(name), after.get(name)
-        if then is None or now is None:
-            if then is not now:
-                found.append((offset, order, Divergence(name, 0, offset, ())))
+    parted = set(differing(before, after))
+    ends = [(name, offset, end) for end in ("", SENT, ANSWERS) for name, offset in timing]
+    for order, (name, offset, end) in enumerate(ends):
+        if name + end not in parted:
             continue
-        if then.spikes == now.spikes:
+        then, now = before.get(name + end), after.get(name + end)
+        if then is None or now is None:
+            found.append((offset, order, Divergence(name, 0, offset, (), end)))
             continue
         step = _first_difference(then.steps, now.steps)
         pairs = zip(then.samples, now.samples, strict=False)
         which = tuple(i for i, (left, right) in enumerate(pairs) if left != right)
         at = offset + step * period
-        found.append((at, order, Divergence(name, step, at, which)))
+        found.append((at, order, Divergence(name, step, at, which, end)))
     return min(found, key=lambda entry: entry[:2])[2] if found else None
 
 
