@@ -14,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from ndeploy.errors import NdeployError
 from ndeploy.suite.case import Case
 from ndeploy.suite.lanes import WorkerDiedError
 from ndeploy.suite.measured import Failure, Measured
@@ -23,7 +24,7 @@ FAULT = Failure("ND630", "the board reports a fault", "look", 3, board=True)
 BUSY = Failure("ND623", "the board is busy", "wait", 3, board=True)
 TOKEN = Failure("ND622", "another token", "set it", 2, board=True)
 DEAD = WorkerDiedError("the process of it was killed by SIGKILL")
-Answer = Measured | Failure | WorkerDiedError
+Answer = Measured | Failure | WorkerDiedError | NdeployError
 
 
 def apart(where: str) -> Measured:

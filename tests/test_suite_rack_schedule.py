@@ -11,6 +11,7 @@ from fake_lanes import BUSY, DEAD, FAULT, GOOD, TOKEN, FakeLane, apart, cases, t
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ndeploy.errors import UsageError
 from ndeploy.suite.case import Case
 from ndeploy.suite.lanes import Lane
 from ndeploy.suite.measured import Failure, Measured
@@ -166,6 +167,21 @@ def test_a_case_whose_process_dies_is_tried_once_more(runner: str) -> None:
     assert failure(found["x"]).code == "ND667"
     assert not failure(found["x"]).board
     assert found["y"].found is GOOD
+
+
+def test_what_a_worker_refuses_keeps_its_own_code_and_remedy() -> None:
+    """As files that a worker of a cluster does not see: nothing died, and no memory is short."""
+    unseen = UsageError("ND672", "worker 1 does not see x.npz", help="share the folder")
+    blind, seeing = (
+        FakeLane("blind", lambda case: unseen, board=False),
+        FakeLane("seeing", board=False, seconds=0.05),
+    )
+    found, _ = ran(cases("x", "y", runner="sim"), [blind, seeing])
+    assert all(settled.found is GOOD for settled in found.values())  # another worker sees them
+    found, _ = ran(cases("x", runner="sim"), [FakeLane("blind", lambda case: unseen, board=False)])
+    said = failure(found["x"])
+    assert (said.code, said.help, said.exit_code) == ("ND672", "share the folder", 2)
+    assert "help" not in found["x"].moves[0]
 
 
 def test_a_lane_that_only_dies_takes_nobody_down() -> None:

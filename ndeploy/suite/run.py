@@ -10,6 +10,7 @@ from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
 
+from ndeploy.errors import NdeployError
 from ndeploy.search.journal import Journal
 from ndeploy.suite import baseline, kept
 from ndeploy.suite.bench import BOARDS
@@ -47,7 +48,7 @@ def run(
     known = baseline.load(suite.baseline)
     given = tuple(boards) or ((context.bench.options.board,) if context.bench.options.board else ())
     found: list[Settled] = []
-    with Journal(journal, kept.key(context) if journal is not None else "") as before, contextlib.ExitStack() as stack:
+    with Journal(journal, kept.key(context) if journal is not None else "") as before:
         for line in before.notes:
             note(line)
         tasks = {case.name: kept.task(case) for case in suite.cases} if journal is not None else {}
@@ -57,26 +58,37 @@ def run(
             if (settled := kept.from_json(case, before.get(tasks.get(case.name, "")))) is not None
         }
 
+        unkept: list[str] = []
+
         def keep(settled: Settled) -> None:
+            """A disk that is full costs the journal, and not the suite."""
             value = kept.to_json(settled)
-            if value is not None and tasks:
+            if value is None or not tasks:
+                return
+            try:
                 before.put(tasks[settled.case.name], value)
+            except NdeployError as error:
+                unkept.append(error.message)
+                progress(f"{error.message}; the suite goes on")
 
         cases = [_absolute(case) for case in suite.cases]
-        lanes = asked(workers, given, context, [case for case in cases if case.name not in taken], progress)
-        stack.callback(close_all, lanes)
-        schedule = Schedule(cases, lanes, taken=taken, keep=keep, progress=progress, pauses=pauses)
-        found += stack.enter_context(contextlib.closing(schedule.run()))
-        before.finish()
-    pairs = list(zip(suite.cases, found, strict=True))
-    results = [_judged(case, settled, known.get(case.name)) for case, settled in pairs]
-    updated: tuple[str, ...] = ()
-    if update:
-        names = frozenset(case.name for case in suite.cases) if whole else frozenset(known)
-        measured = {case.name: settled.found for case, settled in pairs if isinstance(settled.found, Measured)}
-        baseline.save(suite.baseline, measured, names)
-        updated = tuple(measured)
-        results = [_again(case, settled, old) for (case, settled), old in zip(pairs, results, strict=True)]
+        with contextlib.ExitStack() as stack:
+            lanes = asked(workers, given, context, [case for case in cases if case.name not in taken], progress)
+            stack.callback(close_all, lanes)
+            schedule = Schedule(cases, lanes, taken=taken, keep=keep, progress=progress, pauses=pauses)
+            found += stack.enter_context(contextlib.closing(schedule.run()))
+        if unkept:
+            note(f"{unkept[0]}; not kept: {len(unkept)} of {len(found)} cases")
+        pairs = list(zip(suite.cases, found, strict=True))
+        results = [_judged(case, settled, known.get(case.name)) for case, settled in pairs]
+        updated: tuple[str, ...] = ()
+        if update:
+            names = frozenset(case.name for case in suite.cases) if whole else frozenset(known)
+            measured = {case.name: settled.found for case, settled in pairs if isinstance(settled.found, Measured)}
+            baseline.save(suite.baseline, measured, names)
+            updated = tuple(measured)
+            results = [_again(case, settled, old) for (case, settled), old in zip(pairs, results, strict=True)]
+        before.finish()  # not sooner: a baseline that cannot be written costs no measurement
     return SuiteResult(
         suite.path.name,
         tuple(results),

@@ -14,6 +14,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from typing import Any
 
+from ndeploy.errors import NdeployError
 from ndeploy.suite import schedule_board
 from ndeploy.suite.bench import BOARDS
 from ndeploy.suite.case import Case
@@ -246,13 +247,17 @@ class Schedule:
         job.deaths += 1
         self._deaths[id(lane)] += 1
         job.died_on = lane
-        how = str(error) or type(error).__name__
+        how = (error.message if isinstance(error, NdeployError) else str(error)) or type(error).__name__
         if job.deaths < DEATHS:
             job.moves.append(f"{how}: tried once more")
             return
+        where = lane.name if lane.board else ""
+        if isinstance(error, NdeployError):  # nothing died: a worker cannot measure it, and says why
+            self._settle(job, Failure(error.code, error.message, error.help, error.exit_code), where)
+            return
         why = f"what measured it ended {job.deaths} times, the last time so: {how}"
         remedy = "lower the case's batch or traced samples, or use fewer --workers, if memory is short"
-        self._settle(job, Failure("ND667", why, remedy, 1), lane.name if lane.board else "")
+        self._settle(job, Failure("ND667", why, remedy, 1), where)
 
     def _failed(self, board: Board, job: _Job, found: Measured | Failure, fault: str) -> None:
         """A board failed at a case, or shows other values than the simulator: its canary says whether it is well."""
