@@ -23,6 +23,9 @@ PLACES = 12
 """Layers that are mended one at a time for the cause that is named."""
 DEFECT = 0.02
 """Share of the distance from which a cause that is more than rounding comes before those that are rounding."""
+CERTAIN = ("reset", "delay", "decay")
+"""Causes that are more than rounding for certain where they are at all: by kind, by whole steps, by factors that are
+not the nearest of 12 bits."""
 LEAST = 1e-9
 """Distances below this are none."""
 
@@ -73,14 +76,18 @@ class Ablation:
         """The cause to mend first: of those that are more than rounding, else of all, the one that explains most.
 
         Rounding is what was asked for; a number that no rounding gives is a mistake, named where it explains at least
-        `DEFECT` of the distance, or brings that much by itself. What alone differs is the cause even where it has not
-        reached a message yet. None where nothing explains anything.
+        `DEFECT` of the distance, or brings that much by itself; of the `CERTAIN` ones whatever they explain. What alone
+        differs is the cause even where it has not reached a message yet. None where nothing explains anything.
         """
         if len(self.shares) == 1 and self.shares[0].beyond:
             return self.shares[0]
-        least = max(LEAST, DEFECT * self.program.distance)
-        wrong = [s for s in self.shares if s.beyond and (s.share >= DEFECT or (s.alone or NONE).distance >= least)]
+        wrong = [s for s in self.shares if s.beyond and self._matters(s)]
         return next(iter(wrong + [s for s in self.shares if s.share > 0]), None)
+
+    def _matters(self, share: Share) -> bool:
+        """Whether what a cause does is enough to name it: anything where it is certain that no rounding gives it."""
+        least, alone = (0.0, LEAST) if share.cause in CERTAIN else (DEFECT, DEFECT * self.program.distance)
+        return share.share > least or (share.alone or NONE).distance >= max(LEAST, alone)
 
 
 def ablate(engine: Engine, data: Data, *, against_float: bool, batch: int, progress: Callable[[str], None]) -> Ablation:

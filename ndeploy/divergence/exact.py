@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ndeploy.divergence import integer_mix
 from ndeploy.errors import NdeployError, UsageError
 from ndeploy.fixed import DECAY_ONE
 from ndeploy.graph.discrete import DiscreteNeuron
@@ -125,6 +126,8 @@ def why_not(lowered: Lowered, program: Program) -> str:
         r = real[q.name]
         if (r.source, r.target) != (q.source, q.target) or r.synapses.weight.shape != q.synapses.weight.shape:
             return f"projection '{q.name}' has another layout in the float network"
+        if not integer_mix.same_places(q.synapses, r.synapses):
+            return f"projection '{q.name}' joins other neurons in the float network"
     if {p.name for p in lowered.projections} != {q.name for q in program.projections}:
         return "the float network has projections that the program lacks"
     if {p.name for p in lowered.products} != {q.name for q in program.products}:

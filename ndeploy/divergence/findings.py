@@ -101,6 +101,8 @@ def of_programs(program: Program, reference: Program, cause: str, populations: f
                     f"{int(q.synapses.weight[at])}, in the reference {int(r.synapses.weight[at])}"
                 )
                 found.append((float(gap[at]), text))
+            if not integer_mix.same_places(q.synapses, r.synapses):
+                found.append((1.0, f"synapses of '{q.name}' join other neurons"))
         if cause == "shift" and q.exponent != r.exponent:
             found.append((1.0, f"exponent of '{q.name}': {q.exponent}, in the reference {r.exponent}"))
         if cause == "delay" and (q.delay, q.delays is None) != (r.delay, r.delays is None):

@@ -8,8 +8,10 @@ from typing import Any
 import numpy as np
 
 from ndeploy.divergence.causes import Mix
+from ndeploy.ir.lowered import RealSynapses
 from ndeploy.ir.program import Program, Projection
 from ndeploy.neurons import Neuron
+from ndeploy.synapses import Synapses
 
 FIELDS = {
     "du": "decay",
@@ -113,13 +115,19 @@ def _offsets(program: Program) -> dict[str, int]:
 
 def _projection_differences(own: Projection, reference: Projection) -> list[str]:
     found = []
-    if not equal(own.synapses.weight, reference.synapses.weight):
+    if not equal(own.synapses.weight, reference.synapses.weight) or not same_places(own.synapses, reference.synapses):
         found.append("weights")
     if own.exponent != reference.exponent:
         found.append("shift")
     if own.delay != reference.delay or not _same_delays(own, reference):
         found.append("delay")
     return found
+
+
+def same_places(one: Synapses, other: Synapses | RealSynapses) -> bool:
+    """Whether synapses of one layout lead from the same neurons to the same ones, whatever their weights."""
+    names = [name for name in vars(one) if name != "weight"]
+    return all(hasattr(other, name) and equal(getattr(one, name), getattr(other, name)) for name in names)
 
 
 def _same_delays(own: Projection, reference: Projection) -> bool:
