@@ -237,6 +237,32 @@ def test_a_board_that_computes_something_else_is_to_blame(path: Path, monkeypatc
     assert "sample 1, model step 2, population 'out'" in check(case, "agreement").reason
 
 
+@pytest.mark.parametrize("what", ["answer", "counter"])
+def test_a_board_that_is_wrong_at_a_sample_that_is_not_traced(
+    path: Path, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    """What it changes in accuracy and in the hashes over all samples is neither the model's nor the toolchain's."""
+
+    def wrong(result: RunResult) -> RunResult:
+        if len(next(iter(result.outputs.values()))) < 5:
+            return result
+        if what == "answer":
+            outputs = {name: np.array(value) for name, value in result.outputs.items()}
+            outputs["out"][3, 2, 0] += 1
+            return replace(result, outputs=outputs)
+        spikes = {name: np.array(value) for name, value in result.counts.spikes.items()}
+        spikes["hidden"][3] += 1
+        return replace(result, counts=replace(result.counts, spikes=spikes))
+
+    path.write_text(TEXT.replace("traced = 5", "traced = 1"))
+    assert verdict_of(path, update=True).passed
+    path.write_text(path.read_text() + 'runner = "board"\n')
+    board(monkeypatch, wrong)
+    case = only(verdict_of(path))
+    assert (case.outcome, case.blame) == ("failed", "board")
+    assert check(case, "agreement").reason.startswith("board is not the simulator: sample 3, ")
+
+
 def test_what_cannot_be_measured_is_the_toolchains_where_it_could_be_before(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

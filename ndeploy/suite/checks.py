@@ -16,6 +16,12 @@ RELATIVE = ("accuracy", "program", "spikes", "synaptic_ops", "energy", "latency"
 """Checks against the baseline."""
 BY_MACHINE = tuple(name for name in RELATIVE if name != "accuracy")
 """Of those, what another processor or another version of a library may change without a fault of anyone."""
+CHIPS = (*BOARDS, "loihi")
+"""Runners whose values come from a chip."""
+OF_CHIPS = ("ND677", "ND678", "ND690", "ND691")
+"""Errors that are the chip's where the runner is one."""
+OF_RUNNERS = (*OF_CHIPS, "ND602", "ND603", "ND604", "ND605", "ND606", "ND607", "ND613", "ND667", "ND671", "ND675")
+"""Errors of what runs a case, whatever the case is."""
 NO_BASELINE = "no baseline of this case"
 POINTS = 1e-9
 """Points of accuracy below which a difference is rounding."""
@@ -55,10 +61,14 @@ def judge(case: Case, found: Measured | Failure, known: Known | None) -> CaseRes
 
 
 def _errored(case: Case, found: Failure, known: Known | None) -> CaseResult:
-    """A fault of a board is never one of the model; what the same files could do before is the toolchain's."""
-    blame = (
-        "board" if found.board else "toolchain" if found.exit_code == 70 or _measured_before(case, known) else "model"
-    )
+    """A fault of a board, or of what else runs the case, is never one of the model; what the same files could do before
+    is the toolchain's."""
+    if found.board or (case.runner in CHIPS and found.code in OF_CHIPS):
+        blame = "board"
+    elif found.exit_code in (3, 70) or found.code in OF_RUNNERS or _measured_before(case, known):
+        blame = "toolchain"
+    else:
+        blame = "model"
     check = Check("run", FAILED, reason=f"error[{found.code}]: {found.message}", cause=found.help)
     return CaseResult(case.name, "error", (check,), blame, code=found.code, exit_code=found.exit_code)
 
@@ -88,10 +98,25 @@ def _blame(case: Case, found: Measured, known: Known | None, changed: tuple[str,
     """What fails beside a baseline of the same files is the toolchain's; what already fell short then, the model's. A
     meter alone is the board's."""
     if found.mismatch:
-        return "board" if case.runner in BOARDS else "toolchain"
+        return "board" if case.runner in CHIPS else "toolchain"
     if failed and set(failed) <= set(metered.CHECKS):
         return "board"
-    return "toolchain" if known is not None and not changed and set(failed) & set(RELATIVE) else "model"
+    if known is None or changed:
+        return "model"
+    return "toolchain" if set(failed) & (set(RELATIVE) | _held_then(case, known)) else "model"
+
+
+def _held_then(case: Case, known: Known) -> set[str]:
+    """Of the checks that no baseline takes part in, those that its numbers pass: if they fail now, something moved."""
+    accuracy, real = known.numbers.get("accuracy"), known.numbers.get("float_accuracy")
+    held = set()
+    if accuracy is not None and real is not None and 100 * (real - accuracy) <= case.tolerances.float_points + POINTS:
+        held.add("float")
+    for name, bound in _bounds(case).items():
+        then = known.numbers.get(name)
+        if bound is not None and then is not None and (then >= bound if name == "accuracy" else then <= bound):
+            held.add(_label(name))
+    return held
 
 
 def _toolchain_remarks(found: Measured, known: Known | None) -> Iterator[str]:
@@ -265,19 +290,27 @@ def _slower(case: Case, name: str, found: Measured, known: Known, changes: str) 
     return _check(name, now <= allowed * then, f"{now:.3g} yardsticks", wanted, why, cause)
 
 
-def _budgets(case: Case, found: Measured) -> Iterator[Check]:
+def _bounds(case: Case) -> dict[str, float | None]:
+    """The case's budgets, by the number that they bound."""
     budgets = case.budgets
-    bounds = {
+    return {
         "accuracy": budgets.accuracy,
         "energy": budgets.energy_joules,
         "latency": budgets.latency_seconds,
         "synaptic_ops": budgets.synaptic_ops,
         "cores": budgets.cores,
     }
-    for name, bound in bounds.items():
+
+
+def _label(name: str) -> str:
+    return f"budget of {name.replace('_', ' ')}"
+
+
+def _budgets(case: Case, found: Measured) -> Iterator[Check]:
+    for name, bound in _bounds(case).items():
         if bound is None:
             continue
-        label, now = f"budget of {name.replace('_', ' ')}", found.numbers[name]
+        label, now = _label(name), found.numbers[name]
         if now is None:
             why = "a budget is set, and there is no number to hold against it"
             yield Check(label, FAILED, "unknown", _quantity(name, bound), why)

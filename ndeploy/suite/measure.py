@@ -19,7 +19,7 @@ from ndeploy.suite.bench import BOARDS, Bench
 from ndeploy.suite.case import Case
 from ndeploy.suite.inject import DRAWS, Injection, faulty
 from ndeploy.suite.measured import FILES, TIME_OF, Curve, Failure, Measured
-from ndeploy.suite.trails import Recorder, of_all
+from ndeploy.suite.trails import Recorder, apart, of_all
 from ndeploy.suite.yardstick import in_yardsticks, timed, yardstick
 
 if TYPE_CHECKING:
@@ -95,6 +95,7 @@ def _measured(context: Context, case: Case) -> Measured:
             evaluation = evaluate(program, data, runner, options, batch=case.batch)
         trails, mismatch = _trails(program, data.slice(0, case.traced), case.runner, runner, options)
         faults = faults_of(runner)
+    mismatch = mismatch or apart(simulated.result, evaluation.result, case.runner)
     trails |= of_all(evaluation.result.outputs, evaluation.result.activity)
     remarks = [remark.message for remark in silent_remarks(program, activity)]
     report = estimate(program, deployed.placed, deployed.target, activity, None, allow_unpriced=True)

@@ -97,6 +97,27 @@ def of_all(outputs: Mapping[str, IntArray], activity: Activity | None) -> dict[s
     return found
 
 
+def apart(simulated: RunResult, found: RunResult, runner: str) -> str:
+    """Where a runner's answers, or its counts of messages, are not the simulator's, over all samples, traced or not;
+    "" where they are."""
+    for name, wanted in simulated.outputs.items():
+        values = found.outputs.get(name)
+        if values is None or values.shape != wanted.shape:
+            return f"population '{name}': {runner} answers with other steps or neurons than the simulator"
+        at = np.argwhere(values != wanted)
+        if len(at):
+            sample, step, *neuron = (int(i) for i in at[0])
+            said = f"sim {int(wanted[tuple(at[0])])}, {runner} {int(values[tuple(at[0])])}"
+            return f"sample {sample}, model step {step}, population '{name}', neuron {neuron}: the answer is {said}"
+    for name, wanted in simulated.counts.spikes.items():
+        sums = found.counts.spikes.get(name)
+        if sums is not None and sums.shape == wanted.shape and (sums != wanted).any():
+            sample = int(np.flatnonzero(sums != wanted)[0])
+            said = f"sim {int(wanted[sample])}, {runner} {int(sums[sample])}"
+            return f"sample {sample}, population '{name}': messages sent: {said}"
+    return ""
+
+
 def differing(before: Mapping[str, Trail], after: Mapping[str, Trail]) -> list[str]:
     """Names whose trails differ, or that one side lacks; what a side lacks for all populations is not compared."""
     names = dict.fromkeys((*after, *before))
