@@ -23,7 +23,7 @@ from ndeploy import artifact, oracle
 KINDS = ("synaptic_ops", "spikes", "neuron_updates", "embedded_ops")
 answers = os.fdopen(os.dup(1), "wb")
 os.dup2(2, 1)  # whatever else prints does not get into the protocol
-key, sent, received = b"", 0, 0
+key, sent, received, tags = b"", 0, 0, {}
 
 
 def tag(side: bytes, number: int, data: bytes) -> bytes:
@@ -35,7 +35,8 @@ def send(op: str, body: bytes = b"", **fields: Any) -> None:
     header = json.dumps({"op": op, **fields}).encode()
     start = struct.pack("<4sIQ", b"NDB1", len(header), len(body))
     data = start + struct.pack("<I", zlib.crc32(start)) + header + body
-    answers.write(data + tag(b"s", sent, data))
+    tags[b"s"] = tag(b"s", sent, data)
+    answers.write(data + tags[b"s"])
     answers.flush()
     sent += 1
 
@@ -47,15 +48,16 @@ def receive() -> tuple[str, dict[str, Any], bytes]:
         sys.exit()
     _, header, body, _ = struct.unpack("<4sIQI", start)
     rest = sys.stdin.buffer.read(header + body)
-    if not hmac.compare_digest(sys.stdin.buffer.read(32), tag(b"c", received, start + rest)):
+    tags[b"c"] = tag(b"c", received, start + rest)
+    if not hmac.compare_digest(sys.stdin.buffer.read(32), tags[b"c"]):
         sys.exit("a frame was damaged")
     received += 1
     fields = json.loads(rest[:header])
     return fields.pop("op"), fields, rest[header:]
 
 
-def proof(role: bytes, server: bytes, client: bytes) -> str:
-    return hmac.new(b"", b"ndeploy-board/1 " + role + b"\0" + server + client, hashlib.sha256).hexdigest()
+def proof(role: bytes, *parts: bytes) -> str:
+    return hmac.new(b"", b"ndeploy-board/1 " + role + b"\0" + b"".join(parts), hashlib.sha256).hexdigest()
 
 
 def packed(arrays: dict[str, Any]) -> tuple[list[Any], bytes]:
@@ -72,7 +74,7 @@ def main() -> None:
         "welcome", proof=proof(b"server", mine, theirs), runner="minimal", features=["counters"], watts=None,
         beat=60, idle=600, run=600, artifact_bytes=1 << 28, stream_bytes=1 << 28,
     )  # fmt: skip
-    key = bytes.fromhex(proof(b"key", mine, theirs))
+    key = bytes.fromhex(proof(b"key", mine, theirs, tags[b"c"], tags[b"s"]))
     program: Any = None
     result: Any = None
     while True:

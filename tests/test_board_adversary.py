@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import select
 import socket
 import threading
 import time
@@ -14,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from board_taps import Altered, Wiretap
 from boards import TERMS, TOKEN, ask, client, closed, left_open, lent, oracle_board, raw, same, where
 from small_artifact import PROGRAM, X
 
@@ -43,48 +43,6 @@ class Counting:
     def __call__(self, program: Any, messages: Mapping[str, Any], *, trace: bool, options: RunnerOptions) -> RunResult:
         self.runs += 1
         return oracle.run(program, dict(messages))
-
-
-class Wiretap:
-    """Carries connections to a server, keeps what clients say, and may add to it. A context manager."""
-
-    def __init__(self, server: Server, added: Callable[[int, bytes], bytes] = lambda n, data: data) -> None:
-        self._to, self._added = where(server), added
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self._stop = threading.Event()
-        self.mute = threading.Event()
-        self.said: list[bytes] = []
-        self._thread = threading.Thread(target=self._carry)
-
-    @property
-    def url(self) -> str:
-        return f"tcp://127.0.0.1:{self._listener.getsockname()[1]}"
-
-    def __enter__(self) -> Wiretap:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *failure: object) -> None:
-        self._stop.set()
-        self._thread.join()
-        self._listener.close()
-
-    def _carry(self) -> None:
-        self._listener.settimeout(5.0)
-        with contextlib.suppress(OSError):
-            near = self._listener.accept()[0]
-            with near, socket.create_connection((self._to.host, self._to.port)) as far:
-                while not self._stop.is_set():
-                    for source in select.select([near, far], [], [], 0.02)[0]:
-                        data = source.recv(1 << 16)
-                        if not data:
-                            return
-                        if self.mute.is_set():
-                            continue
-                        if source is near:
-                            self.said.append(data)
-                            data = self._added(len(self.said), data)
-                        (far if source is near else near).sendall(data)
 
 
 @contextlib.contextmanager
@@ -144,6 +102,29 @@ def test_a_frame_of_ones_own_sent_twice_ends_the_connection() -> None:
         with pytest.raises(WireError):
             link.request(Frame("status"), 2.0)
         assert free(server)
+
+
+@pytest.mark.parametrize(
+    ("who", "old", "new"),
+    [(protocol.SERVER, b'"readback",', b""), (protocol.CLIENT, b'"client":"', b'"client":"not-')],
+    ids=["welcome", "hello"],
+)
+def test_what_is_said_before_there_is_a_key_cannot_be_changed(who: bytes, old: bytes, new: bytes) -> None:
+    """A board that seems to have no readback would be believed more easily."""
+    altered = Altered(who, old, new)
+    with watched() as (server, runner):
+        tap = Wiretap(server, altered=altered)
+        with (
+            tap,
+            client(tap.url, Patience(retries=0, request=3.0)) as board,
+            pytest.raises(UnreachableError) as refused,
+        ):
+            ask(board, PROGRAM, MESSAGES)
+        assert altered.changed == 1
+        assert refused.value.code == "ND625"
+        assert "forged" in refused.value.message
+        assert free(server)
+        assert runner.runs == 0
 
 
 def test_a_client_that_vanishes_without_a_word_loses_the_board() -> None:

@@ -28,7 +28,8 @@ def _nothing() -> None:
 class Channel:
     """One end of a connection. side: CLIENT or SERVER; stop: when set, every wait ends with GoneError.
 
-    One thread receives; any thread may send. Both descriptors are made non-blocking.
+    One thread receives; any thread may send. Both descriptors are made non-blocking. tags: of the last frame of each
+    side.
     """
 
     def __init__(
@@ -45,6 +46,7 @@ class Channel:
         self._peer = protocol.SERVER if side == protocol.CLIENT else protocol.CLIENT
         self._key = b""
         self._sent = self._received = 0
+        self.tags: dict[bytes, bytes] = {}
         self._buffer = bytearray()
         self._ended = self._closed = False
         self._sending = threading.Lock()
@@ -71,6 +73,7 @@ class Channel:
                 raise GoneError("the connection is closed")
             parts = protocol.encode(frame, self._key, self._side, self._sent)
             self._sent += 1
+            self.tags[self._side] = parts[-1]
             deadline = time.monotonic() + FRAME_SECONDS
             for part in parts:
                 deadline = self._put(memoryview(part), deadline)
@@ -100,6 +103,7 @@ class Channel:
         self._received += 1
         if not hmac.compare_digest(given, wanted):
             raise FrameError("the checksum is wrong: the frame was damaged, lost, repeated or forged on its way")
+        self.tags[self._peer] = wanted
         return protocol.decode(header, body)
 
     def waiting(self) -> bool:

@@ -1,7 +1,8 @@
 """Both sides prove that they know the token. It is never sent: an answer to a fresh random number is.
 
-The key of all later frames follows from the token and both numbers, so that nobody in between can add a frame. What is
-sent is not hidden: docs/board.md says how to run the protocol through ssh.
+The key of all later frames follows from the token, both numbers, and the hello and the welcome as each side has seen
+them, so that nobody in between can add a frame, or change what was said before there was a key. What is sent is not
+hidden: docs/board.md says how to run the protocol through ssh.
 """
 
 from __future__ import annotations
@@ -30,9 +31,16 @@ class Peer:
 
 
 def proof(token: str, role: str, server: bytes, client: bytes) -> str:
-    """What only one who knows the token can say about two random numbers. role: "client", "server" or "key"."""
+    """What only one who knows the token can say about two random numbers. role: "client" or "server"."""
     message = b"ndeploy-board/1 " + role.encode() + b"\0" + server + client
     return hmac.new(token.encode(), message, hashlib.sha256).hexdigest()
+
+
+def key(token: str, server: bytes, client: bytes, channel: Channel) -> bytes:
+    """Of all frames after the welcome, which is the last that the channel has carried."""
+    said = b"".join(channel.tags[side] for side in (protocol.CLIENT, protocol.SERVER))
+    message = b"ndeploy-board/1 key\0" + server + client + said
+    return hmac.new(token.encode(), message, hashlib.sha256).digest()
 
 
 def as_server(channel: Channel, token: str, welcome: dict[str, Any]) -> Peer:
@@ -49,7 +57,7 @@ def as_server(channel: Channel, token: str, welcome: dict[str, Any]) -> Peer:
     if not hmac.compare_digest(said, proof(token, "client", mine, theirs).encode()):
         raise AnswerError("auth", "the token is wrong")
     channel.send(Frame("welcome", {**welcome, "proof": proof(token, "server", mine, theirs)}))
-    channel.secure(bytes.fromhex(proof(token, "key", mine, theirs)))
+    channel.secure(key(token, mine, theirs, channel))
     return Peer(protocol.text(hello.fields, "client", "?", 80))
 
 
@@ -77,7 +85,7 @@ def as_client(channel: Channel, token: str, name: str, seconds: float = SECONDS)
     said = protocol.text(welcome.fields, "proof").encode()
     if not hmac.compare_digest(said, proof(token, "server", theirs, mine).encode()):
         raise AnswerError("auth", "the board does not know the token: it is not the one it should be")
-    channel.secure(bytes.fromhex(proof(token, "key", theirs, mine)))
+    channel.secure(key(token, theirs, mine, channel))
     return dict(welcome.fields)
 
 
