@@ -17,7 +17,7 @@ def cannot_write(path: Path, error: OSError) -> UsageError:
     return UsageError(
         "ND702",
         f"'{path}' cannot be written: {error.strerror or error}",
-        help="choose another place with -o / --output, or free space; nothing was left half-written",
+        help="choose another place, in a folder that exists, or free space; nothing was left half-written",
     )
 
 

@@ -102,6 +102,69 @@ def test_the_page_needs_nothing_from_elsewhere(path: Path, capsys: Capsys, tmp_p
     assert "Under injected faults" in html.read_text()
 
 
+def test_a_suite_is_not_measured_for_a_history_that_is_none(path: Path, capsys: Capsys, tmp_path: Path) -> None:
+    past, xml = tmp_path / "h.sqlite", tmp_path / "j.xml"
+    past.write_text("no database " * 100)
+    with mock.patch("ndeploy.suite.run.run") as run:
+        done = call(capsys, "--suite", path, "--history", past, "--junit", xml)
+        assert done.code == 2
+        assert "ND663" in done.err
+        assert call(capsys, "--suite", path, "--history", tmp_path / "no" / "h").code == 2
+    assert not run.called
+
+
+def test_a_file_that_cannot_be_written_costs_no_other(path: Path, capsys: Capsys, tmp_path: Path) -> None:
+    past, xml = tmp_path / "h.sqlite", tmp_path / "j.xml"
+    with mock.patch.object(history, "add", side_effect=UsageError("ND663", "full", help="x")):
+        done = call(capsys, "--suite", path, "--history", past, "--junit", xml)
+    assert done.code == 2
+    assert "ND663" in done.err
+    assert "all passed" in done.out
+    assert f"wrote {past}" not in done.out
+    assert ElementTree.parse(xml).getroot().get("failures") == "0"
+
+
+def test_an_update_says_what_it_wrote_and_what_not(tmp_path: Path, capsys: Capsys) -> None:
+    path = suite(tmp_path, TEXT + TEXT[TEXT.index("[[case]]") :].replace('"small"', '"other"').replace(".npz", ".bad"))
+    (tmp_path / "small.bad").write_text("no data")
+    base = path.with_suffix(".baseline.json")
+    done = call(capsys, "--suite", path, "--case", "other", "--update-baseline")
+    assert done.code == 1
+    assert not base.exists()
+    assert "was written" in done.out
+    assert "not measured, has no baseline: other" in done.out
+    done = call(capsys, "--suite", path, "--update-baseline")
+    assert "suite.baseline.json: 1 case, to be reviewed" in " ".join(done.out.split())
+    assert "not measured, keeps its old baseline, if it has one: other" in done.out
+    before = base.read_bytes()
+    done = call(capsys, "--suite", path, "--case", "other", "--update-baseline")
+    assert "is as it was: no case could be measured" in " ".join(done.out.split())
+    assert base.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("line", "code", "says"),
+    [
+        ('runner = "brd"', "ND601", "case 'small'"),
+        ('model = "small.npz"\ntarget = "loihi3"', "ND401", "case 'small'"),
+        ("tolerance = {}", "ND660", "did you mean 'tolerances'?"),
+        ('runner = "board"', "ND621", "no board is named"),
+    ],
+)
+def test_a_suite_that_names_what_there_is_not_starts_nothing(
+    tmp_path: Path, capsys: Capsys, monkeypatch: pytest.MonkeyPatch, line: str, code: str, says: str
+) -> None:
+    monkeypatch.delenv("NDEPLOY_BOARD", raising=False)
+    text = TEXT.replace('artifact = "small.ndp"\n', "") if "model" in line else TEXT
+    path = suite(tmp_path, text.replace('name = "small"\n', f'name = "small"\n{line}\n'))
+    with mock.patch("ndeploy.suite.run.run") as run:
+        done = call(capsys, "--suite", path)
+    assert done.code == 2
+    assert f"[{code}]" in done.err
+    assert says in done.err
+    assert not run.called
+
+
 def test_what_strangers_name_is_shown_not_obeyed() -> None:
     from ndeploy.cli import console
     from ndeploy.report.suite import report

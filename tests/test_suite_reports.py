@@ -18,6 +18,7 @@ from suite_cases import suite as written
 from ndeploy.cli import console
 from ndeploy.report.suite import report
 from ndeploy.report.suite_page import page
+from ndeploy.report.suite_trends import trend
 from ndeploy.suite import ci, toml_file
 from ndeploy.suite.case import Case, Suite
 from ndeploy.suite.history import Point
@@ -89,7 +90,7 @@ def test_an_artifact_is_compared_with_the_reviewed_one() -> None:
         'git show "$(git log -1 --format=%h -- deploy/suite.baseline.json)":./deploy/kept.ndp > kept.before.ndp && '
         "ndeploy compare deploy/kept.ndp --data deploy/eval.npz --against kept.before.ndp",
         "ndeploy compare deploy/kept.ndp --data deploy/eval.npz",
-        "ndeploy test --suite deploy/suite.toml --case kept --update-baseline && git diff deploy/suite.baseline.json",
+        "ndeploy test --suite deploy/suite.toml --case kept --update-baseline; git diff deploy/suite.baseline.json",
     ]
 
 
@@ -100,7 +101,35 @@ def test_a_board_is_asked_and_left_out() -> None:
     assert steps(BOARD, replace(gone, board="exec:driver --port 3")) == [alone]
     assert steps(BOARD, replace(gone, board=""))[0] == "ndeploy board status $NDEPLOY_BOARD"
     other = CaseResult("board", "failed", (failed("agreement"),), "board", board="tcp://lab:5580")
-    assert steps(BOARD, other)[-1] == "ndeploy compare deploy/kept.ndp --data deploy/eval.npz --against board"
+    compared = "ndeploy compare deploy/kept.ndp --data deploy/eval.npz --against board --board tcp://lab:5580"
+    assert steps(BOARD, other)[-1] == compared
+    fault = failed("run", "error[ND620]: nobody")
+    gone = replace(gone, checks=(fault,), moves=("tcp://a:1: it hangs", "tcp://lab:5580: error[ND620]: nobody"))
+    assert ci.notes(gone) == ["tried on tcp://lab:5580", "tcp://a:1: it hangs"]
+
+
+def test_whole_paths_go_with_their_repository(tmp_path: Path) -> None:
+    def git(*words: str) -> None:
+        subprocess.run(["git", "-C", str(folder), "-c", "user.name=a", "-c", "user.email=a@b", *words], check=True)
+
+    folder = tmp_path / "a repo" / "deploy"
+    folder.mkdir(parents=True)
+    for name in ("suite.baseline.json", "kept.ndp"):
+        (folder / name).write_text("old")
+    git("init", "-q")
+    git("add", ".")
+    git("commit", "-qm", "x")
+    (folder / "kept.ndp").write_text("new")
+    case = replace(ARTIFACT, artifact=folder / "kept.ndp")
+    suite = Suite(folder / "suite.toml", folder / "suite.baseline.json", (case,))
+    found = onward(suite, CaseResult("kept", "stale", (failed("program"),), "model"))
+    shown = found.steps[0][1].split(" && ")[0]
+    subprocess.run(["bash", "-c", shown], cwd=tmp_path, check=True)
+    assert (tmp_path / "kept.before.ndp").read_text() == "old"
+    (folder / "suite.baseline.json").write_text("new")
+    shown = found.steps[-1][1].split("; ")[1]
+    done = subprocess.run(["bash", "-c", shown], cwd=tmp_path, check=True, capture_output=True, text=True)
+    assert "+new" in done.stdout
 
 
 def test_nothing_is_advised_for_what_passed_or_is_not_known() -> None:
@@ -118,7 +147,8 @@ def test_options_in_an_errors_help_are_keys_of_the_case() -> None:
     )
     found = CaseResult("kept", "error", (check,), "model", code="ND204", exit_code=2)
     assert onward(suite_of(ARTIFACT), found).lines() == [
-        "# in deploy/suite.toml, options are keys of the case: steps, settings, calibration",
+        "# in deploy/suite.toml such an option is a key of the case: steps = ..., settings = { dt = ... }, "
+        "calibration = ...",
         "# the whole error",
         "ndeploy --debug test --suite deploy/suite.toml --case kept",
     ]
@@ -159,7 +189,7 @@ def test_the_commands_run(tmp_path: Path, capsys: pytest.CaptureFixture[str], mo
         git, _, own = command.rpartition("> small.before.ndp && ")
         if git:
             subprocess.run(["bash", "-c", f"{git}> small.before.ndp"], check=True)
-        words = shlex.split(own.partition(" && ")[0])
+        words = shlex.split(own.partition("; ")[0])
         assert words[0] == "ndeploy"
         if "--against" in words:
             done = call(capsys, *words[1:])
@@ -264,3 +294,45 @@ def test_trends_of_few_runs(runs: int, says: str) -> None:
     found = page(MANY, {"kept": points} if runs else {}, SUITE)
     assert says in found
     assert ("<h2>Over time</h2>" in found) == (runs > 1)
+
+
+def drawn(*values: float, name: str = "accuracy") -> str:
+    points = tuple(Point("2026-11-22T13:00:00", f"{i}" * 40, "passed", {name: v}) for i, v in enumerate(values))
+    return str(trend("c", name, points))
+
+
+def heights(text: str) -> list[float]:
+    return [float(found) for found in re.findall(r'cy="([0-9.]+)"', text)]
+
+
+def test_a_small_difference_is_no_cliff() -> None:
+    small = heights(drawn(0.9, 0.9001, 0.9, 0.9001))
+    assert max(small) - min(small) < 1
+    small = heights(drawn(1e-6, 1.001e-6, name="energy"))
+    assert max(small) - min(small) < 2
+    times = heights(drawn(100.0, 140.0, name="compile_time"))
+    assert 10 < max(times) - min(times) < 40
+    large = heights(drawn(0.9, 0.5, 0.9))
+    assert max(large) - min(large) > 50
+
+
+@pytest.mark.parametrize("value", [0.0, 0.5, 1.0])
+def test_a_level_line_has_an_axis(value: float) -> None:
+    text = drawn(value, value)
+    labels = [float(found) for found in re.findall(r">(-?[0-9.]+) %</text>", text)]
+    assert len(labels) == 2
+    assert 0 <= labels[1] < labels[0] <= 100
+    assert labels[1] <= 100 * value <= labels[0]
+    assert f"{100 * value:.2f} % throughout" in text
+
+
+def test_commits_stand_below_a_trend() -> None:
+    def named(text: str) -> list[str]:
+        return re.findall(r">([0-9]{7})</text>", text)
+
+    assert named(drawn(0.9, 0.9, 0.9, 0.9, 0.9)) == ["4444444", "0000000"]
+    assert named(drawn(0.9, 0.9, 0.5, 0.5, 0.5)) == ["2222222", "4444444", "0000000"]
+    assert named(drawn(0.9, 0.9, 0.9, 0.9, 0.5)) == ["4444444", "0000000"]
+    assert named(drawn(0.5, *[0.9] * 8)) == ["1111111", "8888888"]  # no room for the first
+    points = (Point("2026-11-22T13:00:00", "", "passed", {"energy": 1.0}),) * 2
+    assert "2026-11-22</text>" in trend("c", "energy", points)

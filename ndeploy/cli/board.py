@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 MIB = 1 << 20
 TOKEN_BYTES = 1024
+WORDS = {"None": "none", "True": "yes", "False": "no"}
+"""Of `board status`."""
 
 board_app = typer.Typer(
     name="board",
@@ -108,9 +110,12 @@ def status_command(
     json: options.Json = False,
 ) -> None:
     """Ask a board what it is, who has it and how many wait. Needs its token; takes no lease."""
-    from ndeploy.board.runner import status
+    from ndeploy.board.runner import BOARD, status
+    from ndeploy.errors import UsageError
     from ndeploy.runners import RunnerOptions
 
+    if not (url or os.environ.get(BOARD)):
+        raise UsageError("ND621", "no board is named", help=f"ndeploy board status tcp://HOST:PORT, or set {BOARD}")
     found = status(RunnerOptions(board=url))
     if json:
         console.emit("board-status", found)
@@ -119,7 +124,7 @@ def status_command(
 
     table = style.grid("", "board", "")
     for name, value in found.items():
-        shown = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+        shown = ", ".join(map(str, value)) if isinstance(value, list) else WORDS.get(str(value), str(value))
         table.add_row(name, printable(shown))
     console.show(table)
 

@@ -13,9 +13,15 @@ from ndeploy.cli import console, guard, options, searching
 from ndeploy.printable import printable
 
 if TYPE_CHECKING:
-    from ndeploy.suite.case import Suite
+    from collections.abc import Mapping
+    from typing import TypeAlias
+
+    from ndeploy.errors import UsageError
+    from ndeploy.suite.case import Case, Suite
     from ndeploy.suite.history import Point
     from ndeploy.suite.verdict import SuiteResult
+
+    Trends: TypeAlias = dict[str, tuple[Point, ...]]
 
 
 def suite_command(
@@ -69,9 +75,13 @@ def suite_command(
     """Run the regression suite: accuracy, spikes, energy, latency, cores and times beside a reviewed baseline."""
     options.choice("--lava-mode", lava_mode, ("native", "fused"))
     from ndeploy import atomic, runners
+    from ndeploy.board.runner import BOARD
+    from ndeploy.errors import UsageError
+    from ndeploy.suite import history as histories
     from ndeploy.suite import inject as faults
     from ndeploy.suite import toml_file
     from ndeploy.suite.bench import BOARDS, Bench
+    from ndeploy.suite.lanes_asked import CLUSTER
     from ndeploy.suite.measure import Context
     from ndeploy.suite.run import run
 
@@ -79,8 +89,10 @@ def suite_command(
     whole = toml_file.load(toml_file.default_suite() if suite is None else suite)
     chosen = _chosen(whole, case, runner, target)
     used = {c.runner for c in chosen.cases}
-    for name in used:
-        runners.find(name)
+    for one in chosen.cases:
+        _known(one, chosen.path, runner)
+    if used & set(BOARDS) and not board and not os.environ.get(BOARD) and not workers.startswith(CLUSTER):
+        raise UsageError("ND621", "no board is named", help=f"give --board tcp://HOST:PORT, or set {BOARD}")
     if board and not used & set(BOARDS):
         raise typer.BadParameter("no case runs on a board: add --runner board", param_hint="--board")
     inputs: dict[str, Path | None] = {"--suite": whole.path, "the baseline": whole.baseline}
@@ -89,6 +101,8 @@ def suite_command(
     for path in (junit, html, journal, summary, *((whole.baseline,) if update_baseline else ())):
         if path is not None:
             atomic.check_writable(path)
+    if history is not None:
+        histories.check(history)
     told = runners.RunnerOptions(lava_python=lava_python, lava_mode=lava_mode)
     everything = len(chosen.cases) == len(whole.cases)
     notes: list[str] = []
@@ -98,23 +112,24 @@ def suite_command(
         result = run(chosen, context, workers, update_baseline, progress, everything, journal, notes.append, boards)
     for line in notes:
         guard.say(printable(line))
-    _write(result, chosen, history, junit, html)
-    if summary is not None:
-        _summarise(result, chosen, summary)
+    asked = {"junit": junit, "html": html, "history": history, "summary": summary}
+    problems = _write(result, chosen, asked)
     if annotations:
         _annotate(result, chosen)
-    written = {"junit": junit, "html": html, "history": history}
+    written = {name: asked[name] if name not in problems else None for name in ("junit", "html", "history")}
     if json:
         console.emit("test", result.to_json() | {name: path and str(path) for name, path in written.items()})
     else:
         from ndeploy.report.suite import report
 
         console.show(*report(result, chosen))
-        if result.updated:
-            console.show(f"[dim]wrote[/dim] {whole.baseline}: {len(result.updated)} cases, to be reviewed")
+        if update_baseline:
+            console.show(*_updated(result, whole))
         for path in written.values():
             if path is not None:
                 console.show(f"[dim]wrote[/dim] {path}")
+    for problem in problems.values():
+        raise problem
     if result.exit_code:
         raise typer.Exit(result.exit_code)
 
@@ -135,26 +150,79 @@ def _chosen(suite: Suite, names: list[str] | None, runner: str | None, target: s
     return replace(suite, cases=tuple(cases))
 
 
-def _write(result: SuiteResult, suite: Suite, history: Path | None, junit: Path | None, html: Path | None) -> None:
-    """The files that were asked for, each whole or not at all. Raises UsageError ND663, ND702."""
+def _known(case: Case, path: Path, runner: str | None) -> None:
+    """Raises UsageError ND601, ND401 for a runner or target that there is not; of the suite's, with the case."""
+    from ndeploy import plugins, runners
+    from ndeploy.errors import UsageError
+
+    try:
+        runners.find(case.runner)
+        if case.artifact is None:
+            plugins.target(case.target)
+    except UsageError as error:
+        if error.code == "ND601" and runner is not None:
+            raise
+        message = f"suite '{path}': case '{case.name}': {error.message}"
+        raise UsageError(error.code, message, help=error.help) from error
+
+
+def _updated(result: SuiteResult, suite: Suite) -> list[str]:
+    """What --update-baseline wrote, and what it could not."""
+    from ndeploy.report import style
+
+    there = suite.baseline.is_file()
+    missing = [case.name for case in result.results if case.name not in result.updated]
+    path = style.plain(str(suite.baseline))
+    found = [f"[dim]wrote[/dim] {path}: {style.many(len(result.updated), 'case')}, to be reviewed"]
+    if not result.updated:
+        found = [f"{path} is as it was: no case could be measured" if there else f"no {path} was written"]
+    if missing:
+        keeps = "keeps its old baseline, if it has one" if there else "has no baseline"
+        found.append(f"not measured, {keeps}: {style.plain(', '.join(missing))}")
+    return found
+
+
+def _write(result: SuiteResult, suite: Suite, paths: Mapping[str, Path | None]) -> dict[str, UsageError]:
+    """The files that were asked for, each whole or not at all. By name, why one could not be written (ND663, ND702):
+    the others are written all the same."""
+    from ndeploy.errors import UsageError
+
+    problems: dict[str, UsageError] = {}
+    trends: Trends = {}
+    for name, writes in (("history", _history), ("junit", _junit), ("html", _html), ("summary", _summarise)):
+        path = paths[name]
+        try:
+            if path is not None:
+                writes(result, suite, path, trends)
+        except UsageError as error:
+            problems[name] = error
+    return problems
+
+
+def _history(result: SuiteResult, suite: Suite, path: Path, trends: Trends) -> None:
+    """Raises UsageError ND663."""
+    from ndeploy.suite.history import add
+
+    trends.update(add(path, result))
+
+
+def _junit(result: SuiteResult, suite: Suite, path: Path, trends: Trends) -> None:
+    """Raises UsageError ND702."""
     from ndeploy import atomic
+    from ndeploy.suite.ci import junit
 
-    trends: dict[str, tuple[Point, ...]] = {}
-    if history is not None:
-        from ndeploy.suite.history import add
-
-        trends = add(history, result)
-    if junit is not None:
-        from ndeploy.suite.ci import junit as xml
-
-        atomic.write(junit, xml(result, suite))
-    if html is not None:
-        from ndeploy.report.suite_page import page
-
-        atomic.write(html, page(result, trends, suite).encode())
+    atomic.write(path, junit(result, suite))
 
 
-def _summarise(result: SuiteResult, suite: Suite, path: Path) -> None:
+def _html(result: SuiteResult, suite: Suite, path: Path, trends: Trends) -> None:
+    """Raises UsageError ND702."""
+    from ndeploy import atomic
+    from ndeploy.report.suite_page import page
+
+    atomic.write(path, page(result, trends, suite).encode())
+
+
+def _summarise(result: SuiteResult, suite: Suite, path: Path, trends: Trends) -> None:
     """Appended, for the steps of a job share the file. Raises UsageError ND702."""
     from ndeploy import atomic
     from ndeploy.suite.ci import summary

@@ -122,5 +122,8 @@ def _trends(result: SuiteResult, trends: Mapping[str, Sequence[Point]]) -> Marku
     if not body:
         return body
     runs = max(len(points) for points in trends.values())
-    note = f"The last {runs} runs of the history, the newest on the right. A dot of the other colour: it did not pass."
+    note = (
+        f"The last {runs} runs of the history, the newest on the right. A large dot of the other colour: it did not "
+        "pass. Below: commits of the first and the last run, and of the run whose number moved most."
+    )
     return Markup('<p class="note">{}</p>\n').format(note) + body

@@ -29,10 +29,13 @@ def load(path: Path) -> dict[str, Known]:
 def save(path: Path, found: Mapping[str, Measured], keep: frozenset[str]) -> None:
     """Write what was measured over what the file holds; of the others, only the cases named in `keep` stay.
 
-    What a meter showed stays where the same program was run without one. The same measurements give the same bytes.
+    What a meter showed stays where the same program was run without one. The same measurements give the same bytes;
+    where nothing was measured, nothing is written.
     Raises UsageError ND661 (what is there is no baseline), ND702.
     """
     old = _cases(path)
+    if not found:
+        return
     cases = {name: entry for name, entry in old.items() if name in keep}
     cases |= {name: _with_meter(measured.to_json(), old.get(name, {})) for name, measured in found.items()}
     text = json.dumps({"schema": SCHEMA, "cases": cases}, indent=1, sort_keys=True, allow_nan=False)

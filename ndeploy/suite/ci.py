@@ -88,8 +88,10 @@ def adds(check: Check) -> bool:
 
 def notes(case: CaseResult) -> list[str]:
     """Where a case was measured, from where it was moved, and after what it was tried again."""
-    found = [f"measured on {case.board}"] if case.board else []
-    found += list(case.moves)
+    done = "tried on" if case.outcome == "error" else "measured on"
+    found = [f"{done} {case.board}"] if case.board else []
+    said = {f"{case.board}: {check.reason}" for check in case.failed}  # the failure itself, which is told already
+    found += [line for line in case.moves if line not in said]
     if case.retried:
         counts = ", ".join(f"{code} {n} times" if n > 1 else code for code, n in case.retried.items())
         found.append(f"tried again after {counts}")

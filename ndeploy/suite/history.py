@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from ndeploy import atomic
 from ndeploy.errors import UsageError
 from ndeploy.suite.verdict import SuiteResult
 
@@ -55,6 +56,18 @@ def add(path: Path, result: SuiteResult) -> dict[str, tuple[Point, ...]]:
                         (row, case.name, case.outcome, *numbers),
                     )
             return {case.name: _points(base, result.suite, case.name) for case in result.results}
+    except sqlite3.Error as error:
+        raise _bad(path, str(error)) from error
+
+
+def check(path: Path) -> None:
+    """Before long work whose result goes there. Makes no file. Raises UsageError ND663 as `add` does, ND702."""
+    if not path.exists() and path.parent.is_dir():
+        atomic.check_writable(path)
+        return
+    try:
+        with _opened(path):
+            pass
     except sqlite3.Error as error:
         raise _bad(path, str(error)) from error
 

@@ -51,7 +51,7 @@ def _steps(suite: Suite, case: Case, result: CaseResult) -> Iterator[tuple[str, 
     if result.outcome == "error":
         keys = _keys(result)
         if keys:
-            yield f"in {suite.path}, options are keys of the case: {', '.join(keys)}", ""
+            yield f"in {suite.path} such an option is a key of the case: {', '.join(keys)}", ""
         yield "the whole error", _line(["ndeploy", "--debug", "test", *again[2:]])
         return
     artifact = case.artifact or Path(f"{''.join(c if c.isalnum() or c in '-_' else '-' for c in case.name)}.ndp")
@@ -61,12 +61,15 @@ def _steps(suite: Suite, case: Case, result: CaseResult) -> Iterator[tuple[str, 
     if case.limit is not None:
         compare += ["--limit", str(case.limit)]
     if "agreement" in failed:
-        yield f"where {case.runner} parts from the simulator", _line([*compare, "--against", case.runner])
+        there = ["--board", result.board] if result.board else []
+        yield f"where {case.runner} parts from the simulator", _line([*compare, "--against", case.runner, *there])
     if failed & set(ANSWERS):
         if case.artifact is not None and result.outcome == "stale":
             old = f"{artifact.stem}.before.ndp"
-            reviewed = f'"$(git log -1 --format=%h -- {_word(str(suite.baseline))})"'
-            text = f"git show {reviewed}:./{_word(str(artifact))} > {_word(old)} && "
+            git, name = _git(artifact)
+            since = suite.baseline.resolve() if artifact.is_absolute() else suite.baseline
+            reviewed = f'"$({git} log -1 --format=%h -- {_word(str(since))})"'
+            text = f"{git} show {reviewed}:./{_word(name)} > {_word(old)} && "
             yield "where it parts from the reviewed program, and why", text + _line([*compare, "--against", old])
         yield "where it parts from the float network, and why", _line(compare)
     if failed & set(COSTS):
@@ -74,18 +77,27 @@ def _steps(suite: Suite, case: Case, result: CaseResult) -> Iterator[tuple[str, 
     if failed & set(TIMES):
         yield "again, with nothing else running", _line(again)
     if result.outcome == "stale":
-        yield (
-            "if the change is wanted: review the difference, commit it",
-            (f"{_line([*again, '--update-baseline'])} && git diff {_word(str(suite.baseline))}"),
-        )
+        git, name = _git(suite.baseline)
+        line = f"{_line([*again, '--update-baseline'])}; {git} diff {_word(name)}"
+        yield "if the change is wanted: review the difference, commit it", line
+
+
+def _git(path: Path) -> tuple[str, str]:
+    """(git, the path as it knows it): of a whole path in the repository that holds it, wherever the user stands."""
+    return (f"git -C {_word(str(path.parent))}", path.name) if path.is_absolute() else ("git", str(path))
 
 
 def _keys(result: CaseResult) -> list[str]:
-    """Keys of a case that an error's help names as options of the command line."""
-    known = {entry.name for entry in fields(Case)} | {"set"}
-    named = re.findall(r"--([a-z][a-z-]*)", " ".join(check.cause for check in result.failed))
-    found = [name.replace("-", "_") for name in named]
-    return list(dict.fromkeys("settings" if name == "set" else name for name in found if name in known))
+    """Keys of a case, as TOML, that an error's help names as options of the command line."""
+    known = {entry.name for entry in fields(Case)}
+    found = []
+    for option, key in re.findall(r"--([a-z][a-z-]*)(?:\s+([a-z_]+)=)?", " ".join(c.cause for c in result.failed)):
+        name = option.replace("-", "_")
+        if name == "set":
+            found.append(f"settings = {{ {key or 'KEY'} = ... }}")
+        elif name in known:
+            found.append(f"{name} = ...")
+    return list(dict.fromkeys(found))
 
 
 def _compile(case: Case, output: Path) -> Sequence[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import math
 import sys
@@ -169,7 +170,9 @@ def _numbers(path: Path, where: str, name: str, table: Mapping[str, Any], base: 
 def _known(path: Path, where: str, table: Mapping[str, Any], names: tuple[str, ...]) -> None:
     strange = sorted(set(table) - set(names))
     if strange:
-        raise _bad(path, f"{where} has '{strange[0][:80]}'; known are {', '.join(names)}")
+        near = difflib.get_close_matches(strange[0][:80], names, n=1)
+        meant = f"did you mean '{near[0]}'? " if near else ""
+        raise _bad(path, f"{where} has '{strange[0][:80]}'; {meant}known are {', '.join(names)}")
 
 
 def _text(path: Path, where: str, value: Any) -> str:
