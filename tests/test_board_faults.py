@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import random
+import sys
+import threading
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -20,6 +22,7 @@ from ndeploy.board.desk import Terms
 from ndeploy.board.faults import FaultyBoard, Plan
 from ndeploy.board.runner import Patience
 from ndeploy.errors import NdeployError, UnreachableError, UsageError
+from ndeploy.runners import RunnerOptions
 
 MESSAGES = {"in": (np.random.default_rng(3).random((5, 4, 4)) < 0.5).astype(np.int64)}
 WANTED = oracle.run(PROGRAM, MESSAGES)
@@ -109,6 +112,36 @@ def test_a_board_that_always_fails_is_blamed_by_name(kind: str) -> None:
     assert caught.value.code == blamed.get(kind, "ND630")
     assert len(board.retried) == 1
     assert caught.value.exit_code == 3
+
+
+def test_a_hang_that_takes_longer_than_faults_may_is_not_tried_again() -> None:
+    """Else a board costs its server's limit five times before anybody looks at it."""
+    device = FaultyBoard(oracle_board(), Plan({"hang": 1.0}, 1))
+    with lent(device) as server, client(server.url, replace(PATIENCE, lost=0.4)) as board:  # it is ended after 0.5 s
+        with pytest.raises(UnreachableError) as caught:
+            ask(board, PROGRAM, MESSAGES)
+        assert (caught.value.code, device.happened, board.retried) == ("ND630", ["hang"], [])
+
+
+def test_time_in_the_queue_is_no_fault() -> None:
+    device = FaultyBoard(oracle_board(), Plan({"fail": 1.0}, 1))
+    with lent(device) as server, client(server.url) as first, client(server.url, replace(PATIENCE, lost=0.5)) as board:
+        first._leased(RunnerOptions(), None)
+        leaving = threading.Timer(1.0, first.close)
+        leaving.start()
+        with pytest.raises(UnreachableError):
+            ask(board, PROGRAM, MESSAGES)
+        leaving.join()
+        assert board.retried
+
+
+def test_a_command_that_is_started_again_meets_other_faults() -> None:
+    """With one seed, the command that hangs at its first request would do so however often it is tried."""
+    words = "board serve --stdio --runner oracle --inject fail=0.3,seed=108"
+    url = f"exec:{sys.executable} -m ndeploy {words}"
+    with client(url, replace(PATIENCE, connect=30.0, request=30.0, retries=8)) as board:
+        assert same(ask(board, PROGRAM, MESSAGES), WANTED)
+        assert {error.code for error in board.retried} == {"ND630"}
 
 
 def test_one_fault_is_survived() -> None:

@@ -8,13 +8,18 @@ import signal
 import subprocess
 import threading
 import time
+from collections import Counter
 from collections.abc import Sequence
 
 from ndeploy.board import protocol
 from ndeploy.board.channel import Channel
 
+STARTED = "NDEPLOY_BOARD_STARTED"
+"""Environment variable of a command: how often this process has started it before."""
 GRACE = 1.0
 """Seconds that a command whose stdin was closed has to end by itself."""
+_starts: Counter[tuple[str, ...]] = Counter()
+_counting = threading.Lock()
 
 
 class Child:
@@ -24,8 +29,15 @@ class Child:
     """
 
     def __init__(self, command: Sequence[str]) -> None:
+        with _counting:
+            before = _starts[tuple(command)]
+            _starts[tuple(command)] += 1
         self._process = subprocess.Popen(
-            list(command), stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True
+            list(command),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env={**os.environ, STARTED: str(before)},
+            start_new_session=True,
         )
         assert self._process.stdin is not None
         assert self._process.stdout is not None

@@ -5,6 +5,7 @@ Where the board has a meter, that lies too: so that nobody can miss it ("power")
 
 from __future__ import annotations
 
+import os
 import random
 import threading
 from collections.abc import Callable, Mapping
@@ -14,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from ndeploy.board import arrays
+from ndeploy.board.child import STARTED
 from ndeploy.board.protocol import AnswerError, Frame
 from ndeploy.board.software import SoftwareBoard
 from ndeploy.errors import UsageError
@@ -75,16 +77,23 @@ def plan(words: str) -> Plan:
     return Plan(rates, seed, factor)
 
 
+def started() -> int:
+    """How often this command was started before, 0 where nobody says so."""
+    said = os.environ.get(STARTED, "")
+    return int(said) if said.isdecimal() else 0
+
+
 def _fail() -> None:
     raise RuntimeError("the board ended")
 
 
 class FaultyBoard:
-    """A Device. happened: the faults so far, in order; die: what "die" does."""
+    """A Device. happened: the faults so far, in order; die: what "die" does. A command that is started again draws
+    other faults than the first time: else whoever tries again would meet the same."""
 
     def __init__(self, board: SoftwareBoard, plan: Plan, *, die: Callable[[], None] = _fail) -> None:
         self._board, self._plan, self._die = board, plan, die
-        self._random = random.Random(plan.seed)
+        self._random = random.Random(plan.seed if not started() else f"{plan.seed}, start {started()}")
         self._aborted = threading.Event()
         self._one = threading.Lock()
         self._true = self._told = 0.0

@@ -34,9 +34,9 @@ SAMPLES = 4096
 @dataclass(frozen=True)
 class Patience:
     """How long and how often. wait: seconds in the board's queue; connect: until the board has welcomed us, None for
-    what link.py grants; request: seconds until an answer, however much the
-    board shows signs of life; retries: after the first try, each after `pause` * 2^k seconds, jittered, at most
-    `longest_pause`."""
+    what link.py grants; request: seconds until an answer, however much the board shows signs of life; retries: after
+    the first try, each after `pause` * 2^k seconds, jittered, at most `longest_pause`; lost: seconds by which failed
+    tries may have taken longer than answers for another to be made: one hang may cost more than many faults."""
 
     wait: float = 600.0
     connect: float | None = None
@@ -44,6 +44,7 @@ class Patience:
     retries: int = 4
     pause: float = 0.2
     longest_pause: float = 5.0
+    lost: float = 300.0
 
 
 class BoardRunner:
@@ -69,6 +70,7 @@ class BoardRunner:
         self._memory = ""
         self._power: credible.Power | None = None
         self._discarded = 0.0
+        self._began = self._lost = 0.0
         self._jitter = random.Random()
         self.retried: list[NdeployError] = []
 
@@ -130,13 +132,18 @@ class BoardRunner:
     ) -> tuple[int, RunResult]:
         fault: NdeployError | None = None
         for attempt in range(self._patience.retries + 1):
+            self._began = time.monotonic()
             try:
-                return self._run(program, messages, done, trace, options, deadline)
+                found = self._run(program, messages, done, trace, options, deadline)
+                self._lost -= time.monotonic() - self._began
+                return found
             except NdeployError as error:
+                self._lost += time.monotonic() - self._began
                 self.close()
                 if error.code == "ND690" and fault is not None:
                     raise fault from error  # the board's fault took the time, not the program
-                if error.code not in RETRIED or attempt == self._patience.retries:
+                last = attempt == self._patience.retries or self._lost > self._patience.lost
+                if error.code not in RETRIED or last:
                     raise
                 fault = error
                 self.retried.append(error)
@@ -159,6 +166,7 @@ class BoardRunner:
         deadline: float | None,
     ) -> tuple[int, RunResult]:
         link = self._leased(options, deadline)
+        self._began = time.monotonic()  # no board is to blame for its queue
         can = features(link.welcome)
         if "counters" not in can:
             raise RefusedError("ND629", "the board has no event counters", help="use a board that counts its events")
