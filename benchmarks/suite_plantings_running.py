@@ -22,7 +22,7 @@ from ndeploy.ir.program import Population, Program
 from ndeploy.prices import Price
 from ndeploy.sim import evaluators, kernels_graded, plan
 from ndeploy.suite import measure
-from ndeploy.suite.measured import Measured
+from ndeploy.suite.measured import TIME_OF, Measured
 
 RUN: Any = importlib.import_module("ndeploy.sim.run")  # the package's attribute of that name is the function
 RUNS = "what runs it computes something else"
@@ -139,8 +139,10 @@ def prices(site: Site, rng: np.random.Generator) -> Planting | None:
 
 
 def _shares(clean: Measured) -> dict[str, float]:
-    total = sum(count * each for count, each in clean.costs.values())
-    return {name: count * each / total for name, (count, each) in clean.costs.items() if count * each > 0}
+    """Of the energy, by event."""
+    energies = {n: count * each for n, (count, each) in clean.costs.items() if not n.startswith(TIME_OF)}
+    total = sum(energies.values())
+    return {name: energy / total for name, energy in energies.items() if energy > 0}
 
 
 def one_price(site: Site, rng: np.random.Generator) -> Planting | None:

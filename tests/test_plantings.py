@@ -50,7 +50,7 @@ def site(plantings: Any) -> Any:
     """The convolutional network of the examples, 16 samples."""
     suite = load(ROOT / "examples" / "suite.toml")
     case = replace(next(case for case in suite.cases if case.name == "mnist-conv"), limit=16)
-    return plantings.site_of(case)
+    return plantings.site_of(case, timed=False)
 
 
 @pytest.mark.parametrize("kind", KINDS)
