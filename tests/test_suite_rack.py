@@ -36,19 +36,25 @@ def _environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("NDEPLOY_BOARD", raising=False)
 
 
-@pytest.fixture
-def serial(tmp_path: Path) -> SuiteResult:
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Of the suite, with its baseline."""
+    return tmp_path_factory.mktemp("rack")
+
+
+@pytest.fixture(scope="module")
+def serial(folder: Path) -> SuiteResult:
     """The suite on the simulator, case by case, in this process; its baseline is written."""
-    return run(loaded(tmp_path, 6, "sim"), UNTIMED, update=True)
+    return run(loaded(folder, 6, "sim"), UNTIMED, update=True)
 
 
 def test_a_rack_with_a_board_that_hangs_and_one_that_flips_bits_gives_the_serial_result(
-    tmp_path: Path, serial: SuiteResult
+    folder: Path, serial: SuiteResult
 ) -> None:
     resource_tracker.ensure_running()  # stays until this process ends
     before = _left()
     with rack("hang=1,seed=1", "flip=1,seed=2", "") as urls:
-        result = run(loaded(tmp_path, 6), UNTIMED, boards=urls, pauses=PAUSES)
+        result = run(loaded(folder, 6), UNTIMED, boards=urls, pauses=PAUSES)
         assert numbers(result) == numbers(serial)
         assert result.exit_code == 0
         assert {entry.board for entry in result.quarantined} == set(urls[:2])
@@ -69,11 +75,11 @@ class Poisoned(SoftwareBoard):
         return super().ask(frame, limit)
 
 
-def test_a_case_that_every_board_fails_at_costs_no_board_its_place(tmp_path: Path, serial: SuiteResult) -> None:
+def test_a_case_that_every_board_fails_at_costs_no_board_its_place(folder: Path, serial: SuiteResult) -> None:
     with contextlib.ExitStack() as stack:
         devices = [Poisoned(BUILT_IN["oracle"], "poisoned") for _ in range(2)]
         urls = [stack.enter_context(lent(device, replace(TERMS, run=5.0))).url for device in devices]
-        result = run(loaded(tmp_path, 5), UNTIMED, boards=urls, pauses=PAUSES)
+        result = run(loaded(folder, 4), UNTIMED, boards=urls, pauses=PAUSES)
     (poison,) = [found for found in result.results if found.outcome != "passed"]  # c2 has three samples
     assert (poison.name, poison.outcome, poison.blame, poison.code) == ("c2", "error", "board", "ND630")
     assert "are well otherwise" in poison.failed[0].reason
@@ -83,30 +89,30 @@ def test_a_case_that_every_board_fails_at_costs_no_board_its_place(tmp_path: Pat
     assert all(found == wanted for found, wanted in others)
 
 
-def test_all_boards_dead_is_exit_3_and_blames_the_boards(tmp_path: Path, serial: SuiteResult) -> None:
+def test_all_boards_dead_is_exit_3_and_blames_the_boards(folder: Path, serial: SuiteResult) -> None:
     with rack("", "") as urls:
         pass
-    result = run(loaded(tmp_path, 4), UNTIMED, boards=urls, pauses=(0.1,))
+    result = run(loaded(folder, 4), UNTIMED, boards=urls, pauses=(0.1,))
     assert result.exit_code == 3
     assert {(found.outcome, found.blame) for found in result.results} == {("error", "board")}
     assert {entry.board for entry in result.quarantined} == set(urls)
 
 
-def test_a_server_killed_in_the_middle_of_a_case_loses_nothing(tmp_path: Path, serial: SuiteResult) -> None:
+def test_a_server_killed_in_the_middle_of_a_case_loses_nothing(folder: Path, serial: SuiteResult) -> None:
     """Of two real servers one is ended by kill -9, with a case on it."""
     with served("--runner", "oracle", "--inject", "slow=1,seed=1") as (doomed, first), rack("slow=1") as (second,):
         killer = threading.Thread(target=lambda: soon(lambda: _leased(first)) and doomed.kill())
         killer.start()
-        result = run(loaded(tmp_path, 6), UNTIMED, boards=[first, second], pauses=PAUSES)
+        result = run(loaded(folder, 4), UNTIMED, boards=[first, second], pauses=PAUSES)
         killer.join()
         assert doomed.poll() is not None
-    assert numbers(result) == numbers(serial)
+    assert numbers(result) == numbers(serial)[:4]
     assert [entry.board for entry in result.quarantined] == [first]
     assert any(first in move for found in result.results for move in found.moves)
 
 
 def test_a_lanes_process_killed_in_the_middle_of_a_case_starts_anew(
-    tmp_path: Path, serial: SuiteResult, monkeypatch: pytest.MonkeyPatch
+    folder: Path, serial: SuiteResult, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lanes: list[ProcessLane] = []
     begun = ProcessLane.submit
@@ -125,7 +131,7 @@ def test_a_lanes_process_killed_in_the_middle_of_a_case_starts_anew(
 
         killer = threading.Thread(target=kill)
         killer.start()
-        result = run(loaded(tmp_path, 2), UNTIMED, boards=[url], pauses=PAUSES)
+        result = run(loaded(folder, 2), UNTIMED, boards=[url], pauses=PAUSES)
         killer.join()
     assert numbers(result) == numbers(serial)[:2]
     assert "was killed by SIGKILL: tried once more" in result.results[0].moves[0]
@@ -144,7 +150,7 @@ def test_workers_and_boards_together_give_what_one_process_gives(tmp_path: Path)
 
 
 @pytest.mark.long
-def test_a_cluster_whose_one_board_flips_bits_gives_the_serial_result(tmp_path: Path, serial: SuiteResult) -> None:
+def test_a_cluster_whose_one_board_flips_bits_gives_the_serial_result(folder: Path, serial: SuiteResult) -> None:
     """Workers of dask with a board each: what holds for lanes of this machine holds for theirs."""
     pytest.importorskip("distributed")
     from dask_clusters import worker
@@ -161,7 +167,7 @@ def test_a_cluster_whose_one_board_flips_bits_gives_the_serial_result(tmp_path: 
         with distributed.Client(address, set_as_default=False) as client:
             client.wait_for_workers(3, timeout=60)
         cluster = address.replace("tcp://", "dask://")
-        result = run(loaded(tmp_path, 6, extra=extra), UNTIMED, cluster, pauses=PAUSES)
+        result = run(loaded(folder, 6, extra=extra), UNTIMED, cluster, pauses=PAUSES)
     assert numbers(result)[:6] == numbers(serial)
     assert [found.outcome for found in result.results] == ["passed"] * 8
     (entry,) = result.quarantined
