@@ -84,6 +84,7 @@ def test_a_board_lost_while_it_runs(alone: Path, monkeypatch: pytest.MonkeyPatch
     wait_until(lambda: free(alone), 5)
 
 
+@pytest.mark.long
 @needs_lava
 def test_a_board_that_hangs(alone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     error, worker = broken("hang@5", replace(OPTIONS, time_limit=4.0), monkeypatch)
@@ -141,6 +142,7 @@ find("loihi")(program, random_messages(program, 2), trace=False, options=RunnerO
 """
 
 
+@pytest.mark.long
 @needs_lava
 def test_one_at_a_time(alone: Path) -> None:
     """A second process waits, says for whom, and gives up when told; it gets the board when nothing of the first is

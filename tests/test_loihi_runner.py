@@ -65,12 +65,13 @@ def fitting(program: Program) -> ChipPlan | None:
 
 
 @needs_lava
-def test_random_programs_bit_for_bit(settled: tuple[Runner, Path]) -> None:
+@pytest.mark.parametrize("examples", [3, pytest.param(12, marks=pytest.mark.long)])
+def test_random_programs_bit_for_bit(settled: tuple[Runner, Path], examples: int) -> None:
     """Every population, every state, every count; samples in one run and samples apart."""
     ran = {True: 0, False: 0}
 
     @seed(1)
-    @settings(max_examples=8, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=examples, deadline=None, database=None, suppress_health_check=list(HealthCheck))
     @given(cases(lava_native=True))
     def compare(case: Case) -> None:
         program, messages = case
@@ -108,6 +109,7 @@ def test_a_convolution_goes_as_single_synapses(settled: tuple[Runner, Path]) -> 
     assert "Sparse" in next(c["models"] for c in calls(settled[1]) if c["call"] == "compile")
 
 
+@pytest.mark.long
 @needs_lava
 def test_adapters_that_take_chip_steps(alone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Told how many, the runner reads the same; not told, the answer differs, which verify would find."""
@@ -169,6 +171,7 @@ def test_samples_apart_configure_the_chip_anew(settled: tuple[Runner, Path]) -> 
     assert result.power.samples == 3
 
 
+@pytest.mark.long
 @needs_lava
 def test_the_board_of_the_environment(alone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What names the board reaches lava-loihi."""
@@ -184,7 +187,7 @@ def test_the_board_of_the_environment(alone: Path, monkeypatch: pytest.MonkeyPat
 
 
 @needs_lava
-@pytest.mark.parametrize("switch", ["off", "on"])
+@pytest.mark.parametrize("switch", ["off", pytest.param("on", marks=pytest.mark.long)])
 def test_without_a_profiler_there_is_no_power(
     switch: str, alone: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
