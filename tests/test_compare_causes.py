@@ -57,7 +57,7 @@ def named(found: Comparison) -> str | None:
     return None if cause is None else cause.cause
 
 
-@pytest.mark.parametrize("reset", ["subtract", "zero"])
+@pytest.mark.parametrize("reset", ["subtract", pytest.param("zero", marks=pytest.mark.long)])
 def test_planted_in_a_small_network(reset: str) -> None:
     made = network(reset=reset)
     clean, samples = compiled(made), data()

@@ -9,16 +9,17 @@ from typing import Any
 import numpy as np
 import pytest
 import tiny_ctm
-from compared_networks import with_projection
+from compared_networks import with_neuron, with_projection
 from networks import chain, quantise
 
 from ndeploy.data import Data
 from ndeploy.decode import for_data
 from ndeploy.divergence import exact
 from ndeploy.divergence.ablation import Ablation, Effect, Share
+from ndeploy.divergence.causes import PROGRAM, mending
 from ndeploy.divergence.compare import compare
 from ndeploy.divergence.engines import FloatEngine, ProgramEngine, why_not
-from ndeploy.divergence.sides import plain_simulator
+from ndeploy.divergence.sides import Mended, plain_simulator
 from ndeploy.ir import network as net
 from ndeploy.ir.program import Program
 from ndeploy.pipeline import Compiled, CompileOptions, compile_model
@@ -99,3 +100,20 @@ def test_synapses_that_lead_elsewhere_are_named(tmp_path: Path) -> None:
     numbers, why = exact.beside(compiled.network, wrong, {"target": "loihi2"})
     assert numbers is None
     assert "joins other neurons" in why
+
+
+def test_a_decay_of_synchronisation_is_told_without_a_compile_of_today(tmp_path: Path) -> None:
+    compiled, samples = machine(tmp_path, MACHINES[0])
+    clean = compiled.program
+    assert "decay" not in beside_float(compiled.network, clean, "loihi2").differing(samples)  # it is rounded
+    factor = np.clip(np.asarray(clean.population("synch_out").neuron.factor) - 80, 0, 4096)  # type: ignore[attr-defined]
+    wrong = with_neuron(clean, "synch_out", factor=factor)
+    engine = beside_float(compiled.network, wrong, "loihi2")
+    found = compare(wrong, samples, plain_simulator(wrong, 1), Mended(engine), against="float", engine=engine)
+    assert found.named is not None
+    assert (found.named.cause, found.named.layers) == ("decay", (("synch_out", 1.0),))
+    assert "what stays of the sum of 'synch_out'" in found.named.findings[0]
+    both = engine.run(samples, mending("decay")), beside_float(compiled.network, clean, "loihi2").run(samples, PROGRAM)
+    assert both[0] is not None
+    assert both[1] is not None
+    np.testing.assert_array_equal(both[0].messages["synch_out"], both[1].messages["synch_out"])

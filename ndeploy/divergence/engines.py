@@ -16,6 +16,7 @@ from ndeploy.divergence import integer_mix
 from ndeploy.divergence.causes import PROGRAM, REFERENCE, Mix
 from ndeploy.divergence.exact import Exact
 from ndeploy.divergence.hybrid import Hybrid
+from ndeploy.divergence.hybrid_graded import wrong_decays
 from ndeploy.divergence.signals import FloatArray, Signals, from_traces
 from ndeploy.fixed import DECAY_ONE
 from ndeploy.ir.program import Program
@@ -115,14 +116,16 @@ class FloatEngine:
             add("compare", p.name, e.ge != e.program_ge)
             if isinstance(neuron, CubaLif | CubaLi):
                 add("decay", p.name, _decays(neuron.du, neuron.dv, e.alpha, e.beta))
-                own = np.broadcast_to(np.asarray(neuron.bias) - float(e.tie), p.shape).reshape(-1)
+                bias = np.broadcast_to(np.asarray(neuron.bias) - float(e.tie), p.shape).reshape(-1)
                 entering = np.broadcast_to(np.asarray(neuron.input_bias), p.shape).reshape(-1)
-                add("bias", p.name, not (_near(e.bias, own) and _near(e.input_bias, entering)))
+                add("bias", p.name, not (_near(e.bias, bias) and _near(e.input_bias, entering)))
             if isinstance(neuron, CubaLif):
                 add("reset", p.name, not self._same_reset(p.name, neuron))
             add("activation", p.name, isinstance(neuron, CubaLi) and neuron.emit_bits > 0)
         for name in self.exact.graded:
-            add("activation", name, not isinstance(self.program.population(name).neuron, Register | Sigma))
+            own = self.program.population(name)
+            add("activation", name, not isinstance(own.neuron, Register | Sigma))
+            add("decay", name, wrong_decays(own, self.exact.graded[name]))
         messages, values = encode(self.program, data.x, data.x_scale), input_values(self.program, data)
         for p in self.program.populations:
             if isinstance(p.neuron, Input):
@@ -167,6 +170,8 @@ class FloatEngine:
             gap = np.abs(self.exact.weights[q.name] - q.synapses.weight)
             if _stands_out(gap, TOGETHER) if q.target in self.exact.graded else _single_ones_far(gap):
                 found["weights"].add(q.target)
+        graded = self.exact.graded.items()
+        found["decay"] |= {n for n, real in graded if wrong_decays(self.program.population(n), real)}
         for p in self.program.populations:
             neuron, e = p.neuron, self.exact.neurons.get(p.name)
             for cause in integer_mix.differing(neuron, self.exact.integer.get(p.name, neuron)):

@@ -15,7 +15,7 @@ from ndeploy.divergence.hybrid import Hybrid
 from ndeploy.divergence.signals import FloatArray
 from ndeploy.fixed import DECAY_ONE
 from ndeploy.ir.program import Program
-from ndeploy.neurons import CubaLi, CubaLif
+from ndeploy.neurons import CubaLi, CubaLif, Synchrony
 
 MOST = 4
 """Sentences a cause."""
@@ -48,6 +48,9 @@ def of_float(
                 found.append((1.0, text))
     for p in program.populations:
         e, n = exact.neurons.get(p.name), p.neuron
+        if cause == "decay" and isinstance(n, Synchrony) and p.name in populations:
+            what = f"what stays of the sum of '{p.name}' in a step"
+            found.append(_gap(what, np.asarray(n.factor) / DECAY_ONE, exact.graded[p.name].model.decay, p.shape))
         if e is None or p.name not in populations:
             continue
         if cause == "decay" and isinstance(n, CubaLif | CubaLi):

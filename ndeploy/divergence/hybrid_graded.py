@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -12,7 +13,7 @@ from ndeploy.divergence.causes import Mix
 from ndeploy.divergence.exact import ExactGraded
 from ndeploy.divergence.hybrid_neurons import Stepped
 from ndeploy.divergence.signals import FloatArray
-from ndeploy.fixed import IntArray
+from ndeploy.fixed import DECAY_ONE, IntArray
 from ndeploy.ir.lowered import (
     DeltaCoded,
     Gated,
@@ -24,10 +25,26 @@ from ndeploy.ir.lowered import (
     Synchronised,
 )
 from ndeploy.ir.program import Population
-from ndeploy.neurons import Register, Sigma
+from ndeploy.neurons import Register, Sigma, Synchrony
 
 BIASES = {"in": "bias", "gate": "gate_bias"}
 """The field that holds a port's integer bias."""
+
+
+def decays(population: Population, exact: ExactGraded) -> FloatArray:
+    """What stays of a synchronisation's sum in a step, flat: the network's, but for those that the program has not
+    rounded from it (they are off by more than one of 4096). Empty for other neurons."""
+    if not (isinstance(population.neuron, Synchrony) and isinstance(exact.model, Synchronised)):
+        return np.zeros(0)
+    real = np.array(np.broadcast_to(exact.model.decay, population.shape), dtype=np.float64).reshape(-1)
+    own = np.broadcast_to(np.asarray(population.neuron.factor), population.shape).reshape(-1) / DECAY_ONE
+    return np.where(np.abs(own - real) > 1.0 / DECAY_ONE, own, real)
+
+
+def wrong_decays(population: Population, exact: ExactGraded) -> bool:
+    """Whether some of a synchronisation's factors are not rounded from the network's."""
+    own = decays(population, exact)
+    return bool(own.size and (own != np.broadcast_to(exact.model.decay, population.shape).reshape(-1)).any())
 
 
 def graded(population: Population, exact: ExactGraded, mix: Mix, samples: int) -> Stepped:
@@ -58,6 +75,10 @@ class _Whole(Stepped):
     def __init__(self, population: Population, exact: ExactGraded, mix: Mix, samples: int) -> None:
         super().__init__(population)
         self.neuron, self.shape = population.neuron, population.shape
+        mended = mix.mends("decay", population.name) and wrong_decays(population, exact)
+        if isinstance(self.neuron, Synchrony) and mended:
+            nearest = np.rint(np.broadcast_to(exact.model.decay, self.shape) * DECAY_ONE).astype(np.int64)
+            self.neuron = replace(self.neuron, factor=nearest)
         self.state: dict[str, IntArray] = {
             name: np.array(np.broadcast_to(value, (samples, *self.shape)))
             for name, value in population.neuron.initial(self.shape).items()
@@ -113,7 +134,8 @@ class _Real(Stepped):
             self.held = full(self.model.start)
         elif isinstance(self.model, Synchronised):
             self.held, self.beta = full(self.model.alpha), full(self.model.beta)
-            self.decay = full(self.model.decay)
+            rest = mix.mends("decay", population.name)
+            self.decay = full(self.model.decay if rest else decays(population, exact).reshape(self.shape))
 
     def step(self, inputs: Mapping[str, Tensor]) -> Tensor:
         real = {port: a * self.unit[port] + self.bias[port] for port, a in inputs.items()}
