@@ -7,15 +7,17 @@ import contextlib
 import os
 import signal
 import threading
+from collections.abc import Mapping
 from dataclasses import replace
 from multiprocessing import resource_tracker
 from pathlib import Path
 
 import pytest
-from boards import TERMS, TOKEN, left_open, lent
+from boards import TERMS, TOKEN, left_open, lent, metered_board
 from fake_lanes import deaf
 from racks import alive, case, loaded, numbers, rack, served, soon
 
+from ndeploy.board.faults import FaultyBoard, Plan
 from ndeploy.board.protocol import AnswerError, Frame
 from ndeploy.board.software import SoftwareBoard
 from ndeploy.runners import BUILT_IN
@@ -87,6 +89,33 @@ def test_a_case_that_every_board_fails_at_costs_no_board_its_place(folder: Path,
     assert not result.quarantined
     others = [entry for entry in zip(numbers(result), numbers(serial), strict=False) if entry[0] != numbers(result)[2]]
     assert all(found == wanted for found, wanted in others)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("other", ["", "as the first"])
+def test_a_meter_that_lies_is_found_by_another_board(tmp_path: Path, other: str) -> None:
+    class Lies(FaultyBoard):
+        def _meter(self, true: Mapping[str, float]) -> dict[str, float]:
+            return {**true, "joules": true["joules"] * 1.5}
+
+    def lying() -> Lies:
+        return Lies(metered_board(), Plan({}, 0))
+
+    suite = loaded(tmp_path, 4)
+    with lent(metered_board(), TERMS) as server:
+        assert run(suite, UNTIMED, boards=[server.url], update=True).passed
+    with (
+        lent(lying(), TERMS) as liar,
+        lent(lying() if other else metered_board(), TERMS) as second,
+    ):
+        urls = [liar.url, second.url]
+        result = run(suite, UNTIMED, boards=urls, pauses=PAUSES)
+    if other:
+        assert {found.blame for found in result.results} == {"toolchain"}
+    else:
+        assert result.passed
+        assert {found.board for found in result.results} == {urls[1]}
+        assert any("its meter shows more than it should" in move for r in result.results for move in r.moves)
 
 
 def test_all_boards_dead_is_exit_3_and_blames_the_boards(folder: Path, serial: SuiteResult) -> None:

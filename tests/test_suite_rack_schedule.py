@@ -113,6 +113,32 @@ def test_a_difference_that_two_boards_show_alike_is_no_boards() -> None:
     assert isinstance(found["x"].found, Measured)
 
 
+def doubted(case: Case, found: Measured) -> str:
+    return "its meter shows more than it should" if "meter" in found.numbers else ""
+
+
+def test_a_board_whose_meter_lies_loses_its_cases_and_then_its_place() -> None:
+    lying = replace(GOOD, numbers={"meter": 1.0})
+    liar, honest = FakeLane("liar", lambda case: lying), FakeLane("honest", seconds=0.02)
+    found, schedule = ran(cases(*"abcdef"), [liar, honest], doubt=doubted, pauses=(10.0,))
+    assert all(settled.found is GOOD and settled.board == "honest" for settled in found.values())
+    assert "meter shows more" in found["a"].moves[0]
+    (entry,) = schedule.quarantined
+    assert entry.board == "liar"
+    assert len(liar.ran) == 2
+
+
+def test_meters_that_say_the_same_are_no_boards_fault_and_one_alone_is_not_asked_twice() -> None:
+    high = replace(GOOD, numbers={"meter": 1.0})
+    found, schedule = ran(cases("x", "y"), [FakeLane(name, lambda case: high) for name in "ab"], doubt=doubted)
+    assert all(settled.alike and settled.found is high for settled in found.values())
+    assert not schedule.quarantined
+    alone = FakeLane("a", lambda case: high)
+    found, schedule = ran(cases("x", "y"), [alone], doubt=doubted)
+    assert alone.ran == ["x", "y"]
+    assert not schedule.quarantined
+
+
 def test_the_only_board_gets_a_second_try() -> None:
     lane = FakeLane("a", turns(FAULT, GOOD))
     assert ran(cases("x"), [lane])[0]["x"].found is GOOD

@@ -92,6 +92,15 @@ def _beside_baseline(case: Case, found: Measured, known: Known | None, changed: 
     return Check(BASELINE, FAILED, _joules(now), wanted, why, _meter(found))
 
 
+def doubt(case: Case, found: Measured, known: Known | None, changed: tuple[str, ...]) -> str:
+    """Why another board is asked, "" where the meter passes its checks: without digits, which differ from board to
+    board."""
+    failed = [check for check in checks(case, found, known, changed) if check.outcome == FAILED]
+    sides = {"more" if " above " in check.reason else "less" for check in failed}
+    names = " and ".join(check.name for check in failed)
+    return f"its meter shows {' and '.join(sorted(sides))} than it should ({names})" if failed else ""
+
+
 def carried(entry: Mapping[str, object], old: Mapping[str, object]) -> bool:
     """Whether an update without a meter leaves what was measured for the very same program, data and options alone."""
     now, then = entry.get("identity"), old.get("identity")

@@ -12,10 +12,10 @@ from pathlib import Path
 
 from ndeploy.errors import NdeployError
 from ndeploy.search.journal import Journal
-from ndeploy.suite import baseline, kept
+from ndeploy.suite import baseline, kept, metered
 from ndeploy.suite.bench import BOARDS
 from ndeploy.suite.case import Case, Suite
-from ndeploy.suite.checks import judge
+from ndeploy.suite.checks import changed_files, judge
 from ndeploy.suite.lanes import close_all
 from ndeploy.suite.lanes_asked import asked
 from ndeploy.suite.measure import Context, measure, toolchain
@@ -71,11 +71,15 @@ def run(
                 unkept.append(error.message)
                 progress(f"{error.message}; the suite goes on")
 
+        def doubt(case: Case, measured: Measured) -> str:
+            then = None if update else known.get(case.name)
+            return metered.doubt(case, measured, then, changed_files(measured, then))
+
         cases = [_absolute(case) for case in suite.cases]
         with contextlib.ExitStack() as stack:
             lanes = asked(workers, given, context, [case for case in cases if case.name not in taken], progress)
             stack.callback(close_all, lanes)
-            schedule = Schedule(cases, lanes, taken=taken, keep=keep, progress=progress, pauses=pauses)
+            schedule = Schedule(cases, lanes, taken=taken, keep=keep, progress=progress, pauses=pauses, doubt=doubt)
             found += stack.enter_context(contextlib.closing(schedule.run()))
         if unkept:
             note(f"{unkept[0]}; not kept: {len(unkept)} of {len(found)} cases")
@@ -112,7 +116,10 @@ def _judged(case: Case, settled: Settled, known: Known | None) -> CaseResult:
     result = judge(case, settled.found, known)
     result = replace(result, board=settled.board if case.runner in BOARDS else "", moves=settled.moves)
     if settled.alike and result.blame == "board":
-        remark = "two boards part from the simulator in the same way: the toolchain is to blame, or all such boards"
+        whence = (
+            "the simulator" if isinstance(settled.found, Measured) and settled.found.mismatch else "what is expected"
+        )
+        remark = f"two boards part from {whence} in the same way: the toolchain is to blame, or all such boards"
         return replace(result, blame="toolchain", remarks=(*result.remarks, remark))
     return result
 

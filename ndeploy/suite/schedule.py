@@ -37,7 +37,7 @@ its work."""
 @dataclass(frozen=True)
 class Settled:
     """What became of a case. board: the lane's name where it is a board's; moves: from where it was moved and why;
-    alike: two boards part from the simulator in the same way."""
+    alike: two boards part from the simulator, or their meters from what they should show, in the same way."""
 
     case: Case
     found: Measured | Failure
@@ -81,7 +81,9 @@ class _Ended:
 
 class Schedule:
     """cases: of unique names. lanes: at least one for each kind of case. taken: what is known already, by name. keep:
-    told of every other case when it is settled. pauses: None for `schedule_board.PAUSES`."""
+    told of every other case when it is settled. pauses: None for `schedule_board.PAUSES`. doubt: why a measurement is
+    not believed of its board, in words that are the same for boards that err alike, "" where it is; asked where another
+    board could tell."""
 
     def __init__(
         self,
@@ -92,6 +94,7 @@ class Schedule:
         keep: Callable[[Settled], None] = lambda settled: None,
         progress: Callable[[str], None] = lambda line: None,
         pauses: Sequence[float] | None = None,
+        doubt: Callable[[Case, Measured], str] = lambda case, found: "",
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         known = taken or {}
@@ -99,7 +102,7 @@ class Schedule:
         self._lanes = sorted(lanes, key=lambda lane: isinstance(lane, Here))  # those that block come last
         waits = schedule_board.PAUSES if pauses is None else pauses
         self._boards = {lane.name: Board(lane, waits, clock) for lane in lanes if lane.board}
-        self._keep, self._progress, self._clock = keep, progress, clock
+        self._keep, self._progress, self._clock, self._doubt = keep, progress, clock, doubt
         self._deaths = dict.fromkeys(map(id, lanes), 0)
         self._busy: set[int] = set()
         self._ended: queue.SimpleQueue[_Ended] = queue.SimpleQueue()
@@ -224,10 +227,16 @@ class Schedule:
             self._settle(job, found, "")
         elif isinstance(found, Failure) and found.board:
             self._failed(board, job, found, f"error[{found.code}]: {found.message}")
-        elif isinstance(found, Measured) and found.mismatch:
-            self._failed(board, job, found, f"it parts from the simulator: {found.mismatch}")
+        elif isinstance(found, Measured) and (why := self._doubted(job, found)):
+            self._failed(board, job, found, why)
         else:
             self._settle(job, found, board.name)
+
+    def _doubted(self, job: _Job, found: Measured) -> str:
+        """Why the board is not believed, "" where it is."""
+        if found.mismatch:
+            return f"it parts from the simulator: {found.mismatch}"
+        return self._doubt(job.case, found) if job.board and len(self._boards) > 1 else ""
 
     def _drain(self) -> None:
         """Keep what ended while nobody listened."""
@@ -236,7 +245,7 @@ class Schedule:
             if ended.job is None or ended.probe or ended.future.exception() is not None:
                 continue
             found = ended.future.result()
-            if isinstance(found, Measured) and not found.mismatch:
+            if isinstance(found, Measured) and not self._doubted(ended.job, found):
                 self._settle(ended.job, found, ended.lane.name if ended.lane.board else "")
 
     def _settle(self, job: _Job, found: Measured | Failure, board: str, alike: bool = False) -> None:
