@@ -39,8 +39,7 @@ INJECTED = 256
 
 @dataclass(frozen=True, eq=False)
 class Context:
-    """What every case shares. timed: whether times are measured; those of dask's workers, which give memory back to
-    the system at every turn, are not those of other processes."""
+    """What every case shares. timed: whether times are measured, which takes longer than a small case."""
 
     bench: Bench = field(default_factory=Bench)
     injection: Injection | None = None
@@ -104,7 +103,7 @@ def _measured(context: Context, case: Case) -> Measured:
     if report.energy is None:
         remarks.append(f"no energy: {'; '.join(report.unpriced[:3])}")
     if not context.timed:
-        remarks.append("times are not measured on a cluster")
+        remarks.append("times were not measured")
     curve = None
     try:
         if context.injection is not None:
