@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from boards import TOKEN
+from boards import SHARED, TOKEN
 from racks import END, alive, below, racked, served, soon
 
 from ndeploy.suite import lock
@@ -101,6 +102,7 @@ def test_who_leaves_boards_that_hang_waits_for_none(tmp_path: Path, number: sign
             assert soon(lambda: status(url)["busy"] and (tmp_path / "board").exists(), 120)
             family = below(suite.pid)
             assert len(alive(family)) >= 3
+            assert not [entry for pid in (suite.pid, *family) for entry in _shared(pid)]  # so none can be left
             began = time.monotonic()
             suite.send_signal(number)
             suite.communicate(timeout=END)
@@ -172,3 +174,12 @@ def _locks(command: str) -> list[Path]:
     words = shlex.split(command.removeprefix("exec:"))
     name = hashlib.sha256("\0".join(words).encode()).hexdigest()[:32]
     return [path for path in lock._folder(None).iterdir() if path.name == name]
+
+
+def _shared(pid: int) -> list[str]:
+    """Shared memory of a process: mapped, or open."""
+    with contextlib.suppress(OSError):
+        told = Path(f"/proc/{pid}/maps").read_text().splitlines()
+        opened = [os.readlink(entry) for entry in Path(f"/proc/{pid}/fd").iterdir()]
+        return [line for line in (*told, *opened) if SHARED in line]
+    return []
