@@ -21,7 +21,7 @@ from ndeploy.decode import encode, outputs_and_predictions, predict
 from ndeploy.errors import RunnerError, UsageError
 from ndeploy.fixed import IntArray
 from ndeploy.ir.program import OutputPort, Population, Program
-from ndeploy.neurons import Input
+from ndeploy.neurons import CubaLi, Input
 from ndeploy.runners import Runner, RunnerOptions
 from ndeploy.verify import batch_size
 
@@ -174,8 +174,11 @@ def _chosen(program: Program, wanted: Floats, asked: Sequence[str] | None, sums:
 
 
 def message_scale(population: Population) -> FloatArray:
-    """Real value of one unit of what the population sends: spikes of neurons with a membrane stand for themselves."""
-    message = population.neuron.message
+    """Real value of one unit of what the population sends: spikes of neurons with a membrane stand for themselves, a
+    membrane is sent without its lowest bits."""
+    neuron, message = population.neuron, population.neuron.message
+    if isinstance(neuron, CubaLi) and neuron.emit_bits:
+        return np.asarray(population.scale, dtype=np.float64) * 2.0**neuron.emit_shift
     spikes = "v" in population.neuron.state or (message.bits == 1 and not message.signed)
     return np.asarray(1.0 if spikes else population.scale, dtype=np.float64)
 

@@ -117,3 +117,27 @@ def test_a_decay_of_synchronisation_is_told_without_a_compile_of_today(tmp_path:
     assert both[0] is not None
     assert both[1] is not None
     np.testing.assert_array_equal(both[0].messages["synch_out"], both[1].messages["synch_out"])
+
+
+def test_membranes_that_are_sent_are_compared_in_real_values() -> None:
+    """Of a leaky integrator before a spiking layer: they leave without their lowest bits."""
+    rng = np.random.default_rng(4)
+    one = np.ones(6)
+    nodes = (
+        ("input", net.Input((8,))),
+        ("fc", net.Linear(rng.normal(0, 0.9, (6, 8)), 0 * one)),
+        ("li", net.LI(4e-3 * one, one, 0 * one)),
+        ("fc2", net.Linear(rng.normal(0, 2.0, (6, 6)), 0 * one)),
+        ("out", net.LIF(3e-3 * one, one, 0 * one, 0.3 * one, 0 * one)),
+        ("output", net.Output((6,))),
+    )
+    semantics = net.Semantics(dt=1e-3, integrator="euler", reset="subtract", compare="gt")
+    made = replace(chain(*nodes, semantics=semantics), steps=12)
+    samples = Data((rng.random((3, 12, 8)) < 0.4).astype(np.uint8))
+    program = quantise(made, 12, x=samples.x)[1].program
+    assert program.population("li").neuron.message.bits > 1
+    engine = beside_float(made, program, "lava")
+    found = compare(program, samples, plain_simulator(program, 1), Mended(engine), against="float", engine=engine)
+    assert not found.notes  # the runner computes what the program says
+    (layer,) = [layer for layer in found.layers if layer.name == "li"]
+    assert layer.sqnr > 20
