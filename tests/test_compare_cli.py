@@ -173,6 +173,7 @@ def test_usage(capsys: Capsys, files: Files) -> None:
     assert call(capsys, "compare", files.clean, "--data", files.data, "--against", "sim").code == 2
     done = call(capsys, "compare", files.clean, "--data", files.data, "--against", "nobody")
     assert (done.code, done.error) == (2, "ND601")
+    assert "give float, compile, an artifact (.ndp), a recorded run (.npz), or a runner: choose one of" in done.err
     for name in ("none.npz", "none.ndp"):
         done = call(capsys, "compare", files.clean, "--data", files.data, "--against", files.folder / name)
         assert (done.code, done.error) == (2, "ND101")

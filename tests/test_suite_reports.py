@@ -80,7 +80,7 @@ def test_a_model_is_compiled_with_its_options_and_compared() -> None:
         "ndeploy compile 'deploy/my net.nir' --target loihi2 -o my-net.ndp --calibration deploy/c.npz --steps 6 "
         "--bits 6 --set source=snntorch",
         "ndeploy compare my-net.ndp --data deploy/eval.npz --limit 50",
-        "ndeploy energy my-net.ndp --data deploy/eval.npz",
+        "ndeploy energy my-net.ndp --data deploy/eval.npz --limit 50",
     ]
 
 
@@ -100,6 +100,9 @@ def test_a_board_is_asked_and_left_out() -> None:
     assert steps(BOARD, gone) == ["ndeploy board status tcp://lab:5580", alone]
     assert steps(BOARD, replace(gone, board="exec:driver --port 3")) == [alone]
     assert steps(BOARD, replace(gone, board=""))[0] == "ndeploy board status $NDEPLOY_BOARD"
+    for address, first in (("tcp://[::1]:5580", "ndeploy board status 'tcp://[::1]:5580'"), ("exec:driver --x", alone)):
+        left = failed("run", f"error[ND666]: no board is left for it: {address}: error[ND626]: x")
+        assert steps(BOARD, replace(gone, board="", checks=(left,)))[0] == first
     other = CaseResult("board", "failed", (failed("agreement"),), "board", board="tcp://lab:5580")
     compared = "ndeploy compare deploy/kept.ndp --data deploy/eval.npz --against board --board tcp://lab:5580"
     assert steps(BOARD, other)[-1] == compared
@@ -167,6 +170,21 @@ def test_a_cause_is_not_said_twice(capsys: pytest.CaptureFixture[str]) -> None:
         ci.junit(found).decode(),
     )
     assert [text.count("steps 6") for text in told] == [1, 1, 1, 1, 2]  # message and text of JUnit
+
+
+def test_a_cause_is_said_once_a_case(capsys: pytest.CaptureFixture[str]) -> None:
+    checks = (
+        failed("baseline", "stale", "weights changed"),
+        failed("program", "not the baseline's: weights changed"),
+        failed("spikes", "differ", "weights changed"),
+        failed("energy", "above", "a price"),
+        failed("latency", "above", "a price"),
+    )
+    found = result(CaseResult("kept", "failed", checks, "model"))
+    console.show(*report(found))
+    for text in (capsys.readouterr().out, ci.summary(found)):
+        assert text.count("weights changed") == 1
+        assert text.count("a price") == 1
 
 
 def test_names_are_quoted_for_the_shell() -> None:

@@ -97,7 +97,7 @@ def compare_command(
     with console.progress(f"comparing with {against}") as progress:
         told = runners.RunnerOptions(lava_python, lava_mode, time_limit, threads, progress=progress, board=board)
         asked = references.Asked(against, artifact, data, calibration, told)
-        chosen, beside = runners.find(runner), references.runner_of(against)
+        chosen, beside = runners.find(runner), _beside(against)
         # one lease for all batches
         with runners.opened(chosen, told) as own, _opened(beside, told) as held:
             reference = references.find(asked, loaded, program, given, held)
@@ -139,6 +139,23 @@ def _is_no(found: Comparison, min_agreement: float | None) -> bool:
     if found.exact and not found.equal:
         return True
     return min_agreement is not None and (found.answers is None or found.answers.same < min_agreement)
+
+
+def _beside(against: str) -> Runner | None:
+    """The runner that --against names, None for no runner. Raises UsageError ND601 with all that it may name."""
+    from ndeploy.divergence import references
+    from ndeploy.errors import UsageError
+
+    try:
+        return references.runner_of(against)
+    except UsageError as error:
+        if error.code != "ND601":
+            raise
+        raise UsageError(
+            "ND601",
+            f"--against '{against}' is no runner, and no file of that name exists",
+            help=f"give float, compile, an artifact (.ndp), a recorded run (.npz), or a runner: {error.help}",
+        ) from error
 
 
 def _opened(beside: Runner | None, told: RunnerOptions) -> AbstractContextManager[Runner | None]:

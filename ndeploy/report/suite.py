@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from ndeploy.printable import printable
 from ndeploy.report import style
 from ndeploy.suite.case import Suite
-from ndeploy.suite.ci import adds, notes, quarantines
+from ndeploy.suite.ci import causes, notes, quarantines
 from ndeploy.suite.measured import Curve
 from ndeploy.suite.onward import onward
 from ndeploy.suite.verdict import CaseResult, SuiteResult
@@ -94,12 +94,13 @@ def _table(result: SuiteResult) -> Table:
 
 def _failures(case: CaseResult) -> list[str]:
     found = []
+    new = causes(case)
     for check in case.failed:
         head = f"[red]{style.plain(case.name)}[/red] {style.plain(check.name)}: {style.plain(check.reason)}"
         found.append(f"{head} [dim]({style.plain(case.blame)})[/dim]")
-        if adds(check):
+        if check.name in new:
             word = "help" if case.outcome == "error" else "cause"
-            found.append(f"  {word}: {style.plain(check.cause)}")
+            found.append(f"  {word}: {style.plain(new[check.name])}")
     return found
 
 

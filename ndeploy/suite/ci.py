@@ -86,6 +86,16 @@ def adds(check: Check) -> bool:
     return bool(check.cause) and check.cause not in check.reason
 
 
+def causes(case: CaseResult) -> dict[str, str]:
+    """By the name of a failed check, a cause that nothing in the case's failures has said before."""
+    found: dict[str, str] = {}
+    for check in case.failed:
+        told = [other.reason for other in case.failed] + list(found.values())
+        if check.cause and not any(check.cause in text for text in told):
+            found[check.name] = check.cause
+    return found
+
+
 def notes(case: CaseResult) -> list[str]:
     """Where a case was measured, from where it was moved, and after what it was tried again."""
     done = "tried on" if case.outcome == "error" else "measured on"
@@ -146,9 +156,10 @@ def summary(result: SuiteResult, suite: Suite | None = None) -> str:
         lines.append(f"\n{len(result.results) - MOST_ROWS} more cases are in the report.")
     for case in [case for case in result.results if case.failed][:MOST_ROWS]:
         lines += ["", f"**{_markdown(case.name)}** ({_markdown(case.blame)})", ""]
+        new = causes(case)
         for check in case.failed:
             why = f"- {_markdown(check.name)}: {_markdown(check.reason)}"
-            lines.append(f"{why}<br>{_markdown(check.cause)}" if adds(check) else why)
+            lines.append(f"{why}<br>{_markdown(new[check.name])}" if check.name in new else why)
         lines += [f"- {_markdown(text)}" for text in notes(case)]
         commands = onward(suite, case).lines()
         if commands:

@@ -42,7 +42,7 @@ def _steps(suite: Suite, case: Case, result: CaseResult) -> Iterator[tuple[str, 
     failed = {check.name for check in result.failed}
     again = ["ndeploy", "test", "--suite", str(suite.path), "--case", case.name]
     if case.runner in BOARDS and (result.blame == "board" or result.outcome == "error"):
-        address = result.board or "$NDEPLOY_BOARD"
+        address = result.board or _address(result)
         if not address.startswith("exec:"):
             yield "does the board answer", f"ndeploy board status {_word(address)}"
         yield "the same case without the board", _line([*again, "--runner", "sim"])
@@ -57,9 +57,8 @@ def _steps(suite: Suite, case: Case, result: CaseResult) -> Iterator[tuple[str, 
     artifact = case.artifact or Path(f"{''.join(c if c.isalnum() or c in '-_' else '-' for c in case.name)}.ndp")
     if case.artifact is None and failed & {*ANSWERS, *COSTS, "agreement"}:
         yield "the program of today", _line(_compile(case, artifact))
-    compare = ["ndeploy", "compare", str(artifact), "--data", str(case.data)]
-    if case.limit is not None:
-        compare += ["--limit", str(case.limit)]
+    data = ["--data", str(case.data), *(["--limit", str(case.limit)] if case.limit is not None else [])]
+    compare = ["ndeploy", "compare", str(artifact), *data]
     if "agreement" in failed:
         there = ["--board", result.board] if result.board else []
         yield f"where {case.runner} parts from the simulator", _line([*compare, "--against", case.runner, *there])
@@ -73,13 +72,19 @@ def _steps(suite: Suite, case: Case, result: CaseResult) -> Iterator[tuple[str, 
             yield "where it parts from the reviewed program, and why", text + _line([*compare, "--against", old])
         yield "where it parts from the float network, and why", _line(compare)
     if failed & set(COSTS):
-        yield "where energy and time go", _line(["ndeploy", "energy", str(artifact), "--data", str(case.data)])
+        yield "where energy and time go", _line(["ndeploy", "energy", str(artifact), *data])
     if failed & set(TIMES):
         yield "again, with nothing else running", _line(again)
     if result.outcome == "stale":
         git, name = _git(suite.baseline)
         line = f"{_line([*again, '--update-baseline'])}; {git} diff {_word(name)}"
         yield "if the change is wanted: review the difference, commit it", line
+
+
+def _address(result: CaseResult) -> str:
+    """Of a case that no board was left for: the one that the failure names."""
+    named = re.search(r"\btcp://[^\s,]*[^\s,:]|\bexec:", " ".join(check.reason for check in result.failed))
+    return named[0] if named else "$NDEPLOY_BOARD"
 
 
 def _git(path: Path) -> tuple[str, str]:
