@@ -11,6 +11,7 @@ import pytest
 import tiny_ctm
 from compared_networks import with_neuron, with_projection
 from networks import chain, quantise
+from small_artifact import PROGRAM as SMALL
 
 from ndeploy.data import Data
 from ndeploy.decode import for_data
@@ -141,3 +142,10 @@ def test_membranes_that_are_sent_are_compared_in_real_values() -> None:
     assert not found.notes  # the runner computes what the program says
     (layer,) = [layer for layer in found.layers if layer.name == "li"]
     assert layer.sqnr > 20
+
+
+def test_every_input_has_to_be_in_one_unit() -> None:
+    port = SMALL.inputs[0]
+    one, other = (replace(SMALL, inputs=(port, replace(port, scale=scale))) for scale in (1.0, 0.5))
+    assert not why_not(one, one)
+    assert why_not(one, other) == "the two programs take other inputs"

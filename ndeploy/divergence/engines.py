@@ -310,7 +310,8 @@ def why_not(program: Program, reference: Program) -> str:
             return f"the weights of '{q.name}' are measured in another unit in the two programs"
     if {q.name for q in program.products} != {q.name for q in reference.products}:
         return "the two programs have other products"
-    if program.steps != reference.steps or program.inputs[0].scale != reference.inputs[0].scale:
+    entering = [[(port.population, port.scale) for port in p.inputs] for p in (program, reference)]
+    if program.steps != reference.steps or entering[0] != entering[1]:
         return "the two programs take other inputs"
     return ""
 
