@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
-import signal
 import subprocess
 import sys
 import threading
@@ -68,9 +67,14 @@ def worker(address: str, name: str, *options: str, board: str = "", threads: int
     try:
         yield psutil.Process(process.pid)
     finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
+        nanny = psutil.Process(process.pid)
+        family = [nanny, *nanny.children(recursive=True)]
+        for each in family:
+            with contextlib.suppress(psutil.Error):
+                if "resource_tracker" not in " ".join(each.cmdline()):  # that ends by itself, and removes semaphores
+                    each.kill()
         process.wait()
+        assert not psutil.wait_procs(family, 10.0)[1]
 
 
 def eventually(there: Callable[[], Any], seconds: float = 10.0) -> float:

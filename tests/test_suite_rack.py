@@ -77,6 +77,7 @@ class Poisoned(SoftwareBoard):
         return super().ask(frame, limit)
 
 
+@pytest.mark.long
 def test_a_case_that_every_board_fails_at_costs_no_board_its_place(folder: Path, serial: SuiteResult) -> None:
     with contextlib.ExitStack() as stack:
         devices = [Poisoned(BUILT_IN["oracle"], "poisoned") for _ in range(2)]
@@ -167,6 +168,7 @@ def test_a_lanes_process_killed_in_the_middle_of_a_case_starts_anew(
     assert not result.quarantined
 
 
+@pytest.mark.long
 def test_workers_and_boards_together_give_what_one_process_gives(tmp_path: Path) -> None:
     (tmp_path / "sims").mkdir()
     wanted = run(loaded(tmp_path / "sims", 6, "sim"), UNTIMED)
