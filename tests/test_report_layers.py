@@ -38,7 +38,7 @@ FOUND = Explanation(
     costs={"bb": 22.7, "s_ace": 16.7e6, "ns_ace": 4.08e6},
     budget={"mean_bits": 4.0, "memory_bytes": 65536.0, "operations": 40e6, "energy_joules": 2e-5},
     limits="bit budget 94.6% used",
-    notes=("journal 'a' was of another search",),
+    notes=("journal 'a' was of other work",),
 )
 
 
@@ -63,7 +63,7 @@ def test_every_layer_has_its_reasons() -> None:
         assert word in readout
     assert conv.count("█") > readout.count("█") > 0
     assert "proved" in row(shown, "conv.lif")
-    assert "journal 'a' was of another search" in shown
+    assert "journal 'a' was of other work" in shown
 
 
 def test_the_headline_says_what_was_asked_found_and_spent() -> None:

@@ -110,11 +110,11 @@ class Journal:
                 return
             header = _header(whole) if newline else None
             if header is None:
-                raise _unusable(path, "is no journal of a search")
+                raise _unusable(path, "is no journal of ndeploy")
             if header == (FORMAT, self.key):
                 self._load(path, content, len(whole) + 1)
                 return
-            self._set_aside(path, "another search" if header[0] == FORMAT else "another version of ndeploy")
+            self._set_aside(path, "other work" if header[0] == FORMAT else "another version of ndeploy")
 
     def _load(self, path: Path, content: bytes, start: int) -> None:
         self._end = content.rfind(b"\n") + 1
@@ -162,7 +162,7 @@ class Journal:
         try:
             import fcntl
         except ImportError:
-            self._note(f"journal '{path}': this system has no file locks; run one search at a time on it")
+            self._note(f"journal '{path}': this system has no file locks; use it with one command at a time")
             return
         try:
             fcntl.flock(self._file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -170,10 +170,10 @@ class Journal:
             if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
                 raise UsageError(
                     "ND711",
-                    f"journal '{path}' is in use by another search",
+                    f"journal '{path}' is in use by another command",
                     help="wait for it or stop it, or name another journal",
                 ) from error
-            self._note(f"journal '{path}': its file system has no locks; run one search at a time on it")
+            self._note(f"journal '{path}': its file system has no locks; use it with one command at a time")
 
     def _note(self, text: str) -> None:
         if text not in self.notes:
