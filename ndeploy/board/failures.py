@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 
 from ndeploy.board.link import Command, Tcp
@@ -67,7 +68,12 @@ def said(error: AnswerError) -> NdeployError:
     """An error frame as an error of ours."""
     again = "try again later, or use another board"
     if error.kind == "auth":
-        return UsageError("ND622", f"the board and we do not have the same token: {error.message}", help=f"set {TOKEN}")
+        told = f"{TOKEN} holds another" if os.environ.get(TOKEN) else f"{TOKEN} is not set here"
+        return UsageError(
+            "ND622",
+            f"the board and we do not have the same token: {error.message}",
+            help=f"set {TOKEN} to the token that the board's server was started with; {told}",
+        )
     if error.kind == "busy":
         return UnreachableError("ND623", f"the board is busy: {error.message}", help=again)
     if error.kind in ("lease", "closing"):

@@ -62,7 +62,7 @@ def pool(text: str, context: object) -> Pool:
     raise UsageError(
         "ND610",
         f"'{text}' is neither a number of workers (1 to {MOST_PROCESSES}) nor the address of a dask scheduler",
-        help="give --workers N, or --workers tcp://host:port (tls://host:port) for a cluster",
+        help="give --workers N, or --workers tcp://host:port (tls://, and dask:// for a suite) for a cluster",
     )
 
 

@@ -46,7 +46,7 @@ def parse(text: str) -> Injection:
     if not found or not 1 <= int(found[2]) <= MOST:
         raise UsageError(
             "ND664",
-            f"'{text}' says no faults to inject",
+            f"'{text}' says no faults to inject, 1 to {MOST}",
             help="give --inject bits=N for bits of weights, or stuck=N for neurons; add ,seed=S for other draws",
         )
     return Injection(found[1], int(found[2]), int(found[3] or 0))
