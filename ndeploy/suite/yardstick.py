@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 T = TypeVar("T")
-ROUNDS = 5
+ROUNDS, LONG_ROUNDS = 5, 4
 LEAST_ROUND, LONG_ROUND = 0.02, 1.0
 """Seconds: shorter work is repeated, longer work has fewer rounds."""
 MOST_REPEATS = 50
@@ -35,7 +35,7 @@ def in_yardsticks(work: Callable[[], object]) -> float:
     both see the same machine. Short work is repeated within a round."""
     once = timed(work)[1]
     repeats = max(1, min(MOST_REPEATS, int(LEAST_ROUND / max(once, 1e-6))))
-    rounds = ROUNDS if once * repeats < LONG_ROUND else 2
+    rounds = ROUNDS if once * repeats < LONG_ROUND else LONG_ROUNDS
     unit = least = float("inf")
     for _ in range(rounds):
         unit = min(unit, timed(_work)[1], timed(_work)[1])
