@@ -118,12 +118,25 @@ def test_a_reader_that_leaves_is_no_error(small: tuple[Path, Path]) -> None:
     assert done.stderr == ""
 
 
+def wait_until_caught(process: subprocess.Popen[str], number: signal.Signals) -> None:
+    """Until the process has its handler: on a busy machine, an interpreter takes seconds to get there."""
+    status = Path(f"/proc/{process.pid}/status")
+    for _ in range(600):
+        if not status.exists():
+            return  # no such files here: what follows waits long enough on a machine with nothing else to do
+        caught = next(line for line in status.read_text().splitlines() if line.startswith("SigCgt"))
+        if int(caught.split()[1], 16) >> (number - 1) & 1:
+            return
+        time.sleep(0.1)
+
+
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_interrupted_runs_end_clean(tmp_path: Path, number: signal.Signals, code: int) -> None:
     model, data = write(tmp_path)
     # enough samples for the slow oracle to be still busy when the signal comes
     np.savez(data, x=np.tile(X, (20_000, 1)))
     process = start("run", model, "--data", data, "--runner", "oracle", "--output", tmp_path / "r.npz")
+    wait_until_caught(process, signal.SIGTERM)
     time.sleep(2.0)
     assert process.poll() is None, process.communicate()
     process.send_signal(number)
