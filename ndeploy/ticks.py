@@ -254,11 +254,12 @@ def _agreement(sums: _Sums, samples: int) -> Agreement | None:
 
 
 def _decibels(power: FloatArray, noise: FloatArray) -> tuple[float, ...]:
-    return tuple(_level(float(p), float(n)) for p, n in zip(power, noise, strict=True))
+    return tuple(decibels(float(p), float(n)) for p, n in zip(power, noise, strict=True))
 
 
-def _level(power: float, noise: float) -> float:
-    """10 log10(power / noise) within +-LIMIT; a float side that is not finite is as wrong as can be."""
+def decibels(power: float, noise: float) -> float:
+    """10 log10(power / noise) within +-LIMIT: the limit for equal values, its negative for noise alone and for what is not
+    finite."""
     if not (math.isfinite(power) and math.isfinite(noise)):
         return -LIMIT
     if noise == 0:

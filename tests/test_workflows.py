@@ -1,7 +1,7 @@
 """The workflow files that users copy, executed step by step in a repository of a user's own (tests/local_ci.py).
 
 The steps that install are left out: this environment is installed already.
-`NDEPLOY_INSTALL=git+file:///work/main pytest tests/test_workflows.py -m long` runs them too, in a fresh environment.
+`NDEPLOY_INSTALL=git+file://$PWD pytest tests/test_workflows.py -m long` runs them too, in a fresh environment.
 """
 
 from __future__ import annotations

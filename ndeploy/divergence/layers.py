@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -10,7 +9,7 @@ import numpy as np
 
 from ndeploy.divergence.signals import FloatArray, Signals, carriers, shown
 from ndeploy.ir.program import Population, Program
-from ndeploy.ticks import LIMIT
+from ndeploy.ticks import decibels
 
 TOLERANCE = 0.1
 """Of the root mean square of what a sample's reference shows: graded values of a float network part where they differ
@@ -167,17 +166,6 @@ def _count(s: _Sums, own: FloatArray, wanted: FloatArray) -> None:
     gap = np.cumsum(own - wanted, axis=1)
     sums = (wanted.sum(), own.sum(), np.abs(gap[:, -1]).sum(), np.abs(gap).sum(), np.minimum(own, wanted).sum())
     s.counts = [total + float(more) for total, more in zip(s.counts, sums, strict=True)]
-
-
-def decibels(power: float, noise: float) -> float:
-    """10 log10(power / noise) within +-`ticks.LIMIT`: the limit for equal values, its negative for noise alone."""
-    if not (math.isfinite(power) and math.isfinite(noise)):
-        return -LIMIT
-    if noise == 0:
-        return LIMIT
-    if power == 0:
-        return -LIMIT
-    return max(-LIMIT, min(LIMIT, 10 * (math.log10(power) - math.log10(noise))))
 
 
 def common(program: Program, one: Signals, other: Signals) -> list[str]:
