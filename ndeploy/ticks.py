@@ -258,8 +258,8 @@ def _decibels(power: FloatArray, noise: FloatArray) -> tuple[float, ...]:
 
 
 def decibels(power: float, noise: float) -> float:
-    """10 log10(power / noise) within +-LIMIT: the limit for equal values, its negative for noise alone and for what is not
-    finite."""
+    """10 log10(power / noise) within +-LIMIT: the limit for equal values, its negative for noise alone and for what is
+    not finite."""
     if not (math.isfinite(power) and math.isfinite(noise)):
         return -LIMIT
     if noise == 0:
