@@ -110,7 +110,8 @@ def _terms(product: Product, places: IntArray) -> _Terms:
     """All scalar products of the sums that the neurons at `places` take part in."""
     sizes, own = index_sizes(product), _own_sizes(product)
     sides, result = product.subscripts.split("->")
-    at = dict(zip(own, np.unravel_index(places, tuple(own.values())), strict=True))
+    along = np.unravel_index(places, tuple(own.values())) if own else ()  # one neuron that all is streamed to
+    at = dict(zip(own, along, strict=True))
     touched = np.unique(_flat(at, sizes, result, len(places)))
     inner = "".join(x for x in sizes if x not in result)
     each = math.prod(sizes[x] for x in inner)
