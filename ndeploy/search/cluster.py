@@ -56,14 +56,7 @@ class Cluster(Pool):
 
     def _check(self) -> None:
         """There is a worker, and every worker can import this ndeploy; other versions that differ are noted."""
-        try:
-            self._client.wait_for_workers(1, timeout=PATIENCE)
-        except TimeoutError as error:
-            raise UnreachableError(
-                "ND612",
-                f"the dask scheduler at {self._address} has no workers",
-                help=f"start some: dask worker {self._address}",
-            ) from error
+        wait_for_workers(self._client, self._address)
         try:
             found: dict[str, dict[str, str]] = self._client.run(versions)
         except Exception as error:
@@ -201,6 +194,18 @@ def connect(address: str) -> Any:
             "ND612",
             f"no dask scheduler answers at {address}: {first_line(error)}",
             help="check the address, that `dask scheduler` runs there, and for tls:// dask's settings of certificates",
+        ) from error
+
+
+def wait_for_workers(client: Any, address: str) -> None:
+    """Until there is one. Raises UnreachableError ND612 where none comes."""
+    try:
+        client.wait_for_workers(1, timeout=PATIENCE)
+    except TimeoutError as error:
+        raise UnreachableError(
+            "ND612",
+            f"the dask scheduler at {address} has no workers",
+            help=f"start some: dask worker {address}",
         ) from error
 
 

@@ -24,7 +24,7 @@ from typing import Any, TypeVar
 import ndeploy
 from ndeploy.errors import NdeployError, RunnerError, UnreachableError, UsageError
 from ndeploy.runners import RunnerOptions
-from ndeploy.search.cluster import PATIENCE, connect, first_line
+from ndeploy.search.cluster import PATIENCE, connect, first_line, wait_for_workers
 from ndeploy.search.workers import Outcome, sent
 from ndeploy.suite import dask_worker
 from ndeploy.suite.bench import BOARDS
@@ -121,14 +121,7 @@ class _Cluster:
 
     def first_workers(self) -> tuple[_Worker, ...]:
         """All workers there are, checked."""
-        try:
-            self.client.wait_for_workers(1, timeout=PATIENCE)
-        except TimeoutError as error:
-            raise UnreachableError(
-                "ND612",
-                f"the dask scheduler at {self.address} has no workers",
-                help=f"start some: dask worker {self.address}",
-            ) from error
+        wait_for_workers(self.client, self.address)
         workers = self.workers()
         self.check(workers)
         return workers
